@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/os/at_fork.hpp: what must happen around every fork(2) of this process, whoever calls it.
+#pragma once
+
+#include <mutex>
+
+#include <multiproc/os/result.hpp>
+
+namespace multiproc::os {
+
+/// Registers three functions, each may be null: `before` and `after_in_parent` run in the parent around fork(),
+/// `after_in_child` in the child before fork() returns there; only async-signal-safe calls may stand in the last.
+/// Later registrations run first before the fork, and last after it (pthread_atfork(3)). A raw clone runs none of them.
+Result<> at_fork(void (*before)(), void (*after_in_parent)(), void (*after_in_child)()) noexcept;
+
+/// A mutex that a forked child finds unlocked, and what it guards whole: while several threads run, every fork of this
+/// process takes it first. With one thread nobody else can hold it, and nothing is written: after a fork the first
+/// write to a page copies it, in parent and child, which costs more than all the rest of a start. Never destroyed.
+class ForkMutex {
+ public:
+  ForkMutex() noexcept;
+  ForkMutex(const ForkMutex&) = delete;
+  ForkMutex& operator=(const ForkMutex&) = delete;
+
+  void lock() { mutex_.lock(); }
+  bool try_lock() { return mutex_.try_lock(); }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+};
+
+}  // namespace multiproc::os

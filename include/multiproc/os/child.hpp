@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/os/child.hpp: a child process as one thing: its pid and its pidfd.
+//
+// Waiting, signalling and liveness go through the pidfd (pidfd_open(2)): no SIGCHLD handler, no waitpid(-1), and no
+// signal for a stranger that got the pid later. Where the kernel refuses pidfds (before 5.3, and EPERM or ENOSYS from
+// the seccomp filter of a container) the pid serves, which nobody else can get while we have not reaped it; the end is
+// then seen by the close of a pipe that the child holds.
+//
+// The status may be gone when we come for it: the program ignores SIGCHLD, or another thread reaped it. Then the
+// child has ended with ExitStatus::unknown(), which is no failure.
+#pragma once
+
+#include <csignal>  // pid_t
+#include <optional>
+
+#include <multiproc/deadline.hpp>
+#include <multiproc/exit_status.hpp>
+#include <multiproc/os/fd.hpp>
+
+namespace multiproc::os {
+
+class Child {
+ public:
+  Child() noexcept = default;
+
+  pid_t pid() const noexcept { return pid_; }
+
+  /// A descriptor that is readable once the child has ended.
+  int sentinel() const noexcept { return end_.get(); }
+
+  /// Waits for the end without taking the status. False: the deadline passed.
+  Result<bool> wait(Deadline deadline) const noexcept;
+
+  /// Takes the status, once, if the child has ended; nullopt while it lives. Does not block.
+  Result<std::optional<ExitStatus>> reap() noexcept;
+
+  /// Sends `signal`. A child that has ended is no failure. EINVAL: no such signal. EPERM: it runs as another user.
+  Result<> send(int signal) const noexcept;
+
+  /// Kills and reaps, whatever it takes; for launches that fail half-way.
+  void destroy() noexcept;
+
+  /// Takes charge of `pid`, just born to this process; kills it when that fails. `end` is the read end of the child's
+  /// pipe, for kernels without pidfds.
+  static Result<Child> adopt(pid_t pid, Fd end) noexcept;
+
+ private:
+  pid_t pid_ = 0;
+  Fd end_;
+  bool by_pidfd_ = false;
+  bool gone_ = false;  // ended, and the status was taken by somebody else
+};
+
+/// Whether this kernel gives out pidfds; asked once.
+bool has_pidfd() noexcept;
+
+/// A pidfd of any process. ESRCH: there is none with this pid.
+Result<Fd> open_pidfd(pid_t pid) noexcept;
+
+}  // namespace multiproc::os

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/os/memory.hpp: unnamed memory that several processes map: memfd_create(2), fallocate, seals, mmap(2).
+//
+// A block has no name, so that there is nothing to clean up: the last descriptor or mapping to go frees it, however
+// its process ended. Its space is reserved at birth (a lack of memory is an error here, not a SIGBUS later) and its
+// size is sealed (no peer can shrink it under our feet).
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include <multiproc/os/fd.hpp>
+
+namespace multiproc::os {
+
+/// An owned range of mapped memory; unmapped when it goes.
+class Mapping {
+ public:
+  Mapping() noexcept = default;
+  explicit Mapping(std::span<std::byte> bytes) noexcept : bytes_(bytes) {}
+  Mapping(Mapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  Mapping& operator=(Mapping&& other) noexcept {
+    if (this != &other) {
+      unmap();
+      bytes_ = std::exchange(other.bytes_, {});
+    }
+    return *this;
+  }
+  ~Mapping() { unmap(); }
+
+  std::span<std::byte> bytes() const noexcept { return bytes_; }
+  explicit operator bool() const noexcept { return !bytes_.empty(); }
+
+ private:
+  void unmap() noexcept;
+
+  std::span<std::byte> bytes_;
+};
+
+/// A new sealed memfd of `size` bytes (> 0), all of them reserved. `label` is what /proc shows for it.
+/// ENOSYS or EPERM where memfd is refused, EFBIG under a small RLIMIT_FSIZE (SIGXFSZ is held back), ENOMEM, ENOSPC.
+Result<Fd> make_memory(const char* label, std::size_t size) noexcept;
+
+/// Maps the first `size` bytes of `memory`, shared. EINVAL when it holds fewer: such a page would be a SIGBUS.
+Result<Mapping> map_shared(int memory, std::size_t size, bool writable = true) noexcept;
+
+/// Shared memory without a descriptor: seen by children that are forked later, and by nobody else.
+Result<Mapping> map_inheritable(std::size_t size) noexcept;
+
+}  // namespace multiproc::os

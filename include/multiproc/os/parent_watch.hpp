@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/os/parent_watch.hpp: a child that is killed by the kernel when its parent process ends, however it ends.
+//
+// PR_SET_PDEATHSIG does this, immune to blocked signals, SIGSTOP, closed descriptors and exec, but it follows the
+// *thread* that made the child. So it serves when that is the main thread. For other threads there is a Lifeline: a
+// pipe whose only write end is the parent's; the child asks the kernel to send it SIGKILL when that end closes
+// (fcntl(2), F_SETSIG). No thread and no polling on either side. Forked children of the parent close their copies.
+//
+// Limits: a main thread that leaves by pthread_exit while others go on counts as the parent's end. A Lifeline does not
+// outlast an exec in the child, nor a child that closes every descriptor it has; a raw clone() of the parent holds it.
+#pragma once
+
+#include <csignal>  // pid_t
+
+#include <multiproc/os/pipe.hpp>
+
+namespace multiproc::os {
+
+/// What the child needs to know; handed over as it is by fork, in the start message by spawn.
+struct ParentWatch {
+  pid_t parent = 0;   // 0: do not watch
+  int lifeline = -1;  // the read end; -1: PR_SET_PDEATHSIG
+};
+
+/// The parent's end of a watch; children forked while it lives do not hold it. Lives as long as the child is to.
+class Lifeline {
+ public:
+  Lifeline() noexcept = default;
+  Lifeline(const Lifeline&) = delete;
+  Lifeline& operator=(const Lifeline&) = delete;
+  ~Lifeline();
+
+  /// Makes a watch of this process for a child that the calling thread is about to start.
+  Result<ParentWatch> open() noexcept;
+
+  /// The read end, to be closed in the parent once the child has it.
+  Fd& child_end() noexcept { return read_; }
+
+ private:
+  friend struct LifelineList;
+  Fd read_;
+  Fd write_;
+  Lifeline* next_ = nullptr;
+  bool listed_ = false;
+};
+
+/// Puts the calling process under `watch`; if the parent is gone already, ends it at once. Async-signal-safe.
+Result<> watch_parent(const ParentWatch& watch) noexcept;
+
+}  // namespace multiproc::os

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/os/streams.hpp: bringing out what the stdio streams of this process hold.
+#pragma once
+
+namespace multiproc::os {
+
+/// Flushes every stdio stream that holds output, as fflush(nullptr) does, with three differences: a stream whose lock
+/// another thread holds is left to that thread instead of waited for (it may be reading, for ever); an input stream is
+/// left alone (a child that gives back what was read ahead would move the position that it shares with its parent);
+/// and when nothing is held nothing is written to, which saves a fresh child its page faults.
+void flush_streams() noexcept;
+
+/// Looks up what flush_streams() needs, so that a forked child finds it.
+void prepare_flush_streams() noexcept;
+
+}  // namespace multiproc::os

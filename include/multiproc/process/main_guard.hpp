@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/process/main_guard.hpp: the line that main() starts with, C++'s `if __name__ == "__main__":`.
+//
+//     int main(int argc, char** argv) {
+//       multiproc::main_guard(argc, argv);
+//       ...
+//
+// A spawned child is a fresh run of the same program. What stands before main_guard(), static constructors and their
+// output included, runs once in every such child; what stands after it runs in the real main alone.
+#pragma once
+
+namespace multiproc {
+
+/// In the real main: remembers the arguments and returns. In a spawned child: runs its target and ends the process
+/// with std::exit(), so that handlers and static objects of the child end properly. Call it from the main thread,
+/// before the first start(); a second call does nothing.
+///
+/// Without it no process can be spawned: start() throws MainGuardMissing, which shows the line to add.
+void main_guard(int argc, char** argv);
+
+}  // namespace multiproc

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/os/at_fork.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+
+#include <pthread.h>
+#include <sys/single_threaded.h>
+
+namespace multiproc::os {
+
+namespace {
+
+// All ForkMutexes, taken in the order in which they were made. A handful: one for each list that this library keeps.
+constinit std::array<std::atomic<ForkMutex*>, 16> mutexes{};
+constinit std::atomic<std::size_t> mutex_count{0};
+// How many of them the thread that forks has taken: pthread_atfork handlers serve one fork at a time.
+std::size_t taken = 0;
+
+void take_all() {
+  if (__libc_single_threaded != 0) return;
+  const std::size_t count = std::min(mutex_count.load(std::memory_order_acquire), mutexes.size());
+  for (; taken < count; ++taken) {
+    ForkMutex* mutex = mutexes[taken].load(std::memory_order_acquire);
+    if (mutex == nullptr) break;  // it is being made right now: nobody can hold it
+    mutex->lock();
+  }
+}
+
+void release_all() {
+  while (taken > 0) mutexes[--taken].load(std::memory_order_acquire)->unlock();
+}
+
+}  // namespace
+
+Result<> at_fork(void (*before)(), void (*after_in_parent)(), void (*after_in_child)()) noexcept {
+  const int error = ::pthread_atfork(before, after_in_parent, after_in_child);
+  if (error != 0) return Failure{"pthread_atfork", error};
+  return {};
+}
+
+ForkMutex::ForkMutex() noexcept {
+  static const bool registered = at_fork(take_all, release_all, release_all).ok();
+  (void)registered;
+  const std::size_t mine = mutex_count.fetch_add(1, std::memory_order_relaxed);
+  if (mine < mutexes.size()) mutexes[mine].store(this, std::memory_order_release);
+}
+
+}  // namespace multiproc::os

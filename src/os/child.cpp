@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/os/child.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <multiproc/os/poll.hpp>
+
+#include "os/fault.hpp"
+
+namespace multiproc::os {
+
+namespace {
+
+constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, which <sys/wait.h> of glibc < 2.36 lacks
+
+bool refused(int error) noexcept { return error == ENOSYS || error == EPERM; }
+
+// waitid(2) by the raw call, whose fifth argument brings the resource use that glibc's wrapper drops.
+Result<bool> wait_id(idtype_t by, id_t id, int options, siginfo_t& info, rusage* used) noexcept {
+  for (;;) {
+    int error = fault::injected(by == kByPidfd ? "waitid_pidfd" : "waitid");
+    if (error == 0) {
+      info.si_pid = 0;
+      const long rc = ::syscall(SYS_waitid, by, id, &info, options | WEXITED | __WALL, used);
+      if (rc == 0) return info.si_pid != 0;
+      error = errno;
+    }
+    if (error != EINTR) return Failure{"waitid", error};
+  }
+}
+
+ExitStatus to_status(const siginfo_t& info, const rusage& used) noexcept {
+  const auto micros = [](const timeval& time) {
+    return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
+  };
+  const ResourceUse use{static_cast<std::uint64_t>(used.ru_maxrss) * 1024, micros(used.ru_utime),
+                        micros(used.ru_stime)};
+  if (info.si_code == CLD_EXITED) return ExitStatus::exited_with(info.si_status).with(use, false);
+  return ExitStatus::killed_by(info.si_status).with(use, info.si_code == CLD_DUMPED);
+}
+
+Result<Fd> always_readable() noexcept {
+  const int fd = ::eventfd(1, EFD_CLOEXEC);
+  if (fd < 0) return Failure{"eventfd", errno};
+  return above_stdio(Fd{fd});
+}
+
+}  // namespace
+
+Result<Fd> open_pidfd(pid_t pid) noexcept {
+  if (const int error = fault::injected("pidfd_open")) return Failure{"pidfd_open", error};
+  const long fd = ::syscall(SYS_pidfd_open, pid, 0);
+  if (fd < 0) return Failure{"pidfd_open", errno};
+  return above_stdio(Fd{static_cast<int>(fd)});
+}
+
+bool has_pidfd() noexcept {
+  static std::atomic<int> answer{-1};
+  int known = answer.load(std::memory_order_relaxed);
+  if (known < 0) {
+    const auto probe = open_pidfd(::getpid());
+    known = probe.ok() || !refused(probe.error()) ? 1 : 0;
+    answer.store(known, std::memory_order_relaxed);
+  }
+  return known == 1;
+}
+
+Result<Child> Child::adopt(pid_t pid, Fd end) noexcept {
+  Child child;
+  child.pid_ = pid;
+  Result<Fd> pidfd = end ? Result<Fd>(Failure{"pidfd_open", ENOSYS}) : open_pidfd(pid);
+  if (pidfd) {
+    child.end_ = std::move(pidfd.value());
+    child.by_pidfd_ = true;
+    // Is it still ours? With SIGCHLD ignored a short child may be gone, and its pid somebody else's.
+    siginfo_t info{};
+    const auto ours = wait_id(kByPidfd, static_cast<id_t>(child.end_.get()), WNOHANG | WNOWAIT, info, nullptr);
+    if (ours || ours.error() != ECHILD) return child;
+  } else if (end && refused(pidfd.error())) {
+    child.end_ = std::move(end);
+    return child;
+  } else if (pidfd.error() != ESRCH) {
+    child.destroy();
+    return pidfd.failure();
+  }
+  child.gone_ = true;
+  child.by_pidfd_ = false;
+  Result<Fd> ended = always_readable();
+  if (!ended) return ended.failure();
+  child.end_ = std::move(ended.value());
+  return child;
+}
+
+Result<bool> Child::wait(Deadline deadline) const noexcept {
+  if (by_pidfd_ || gone_) return wait_readable(end_.get(), deadline);
+  // A grandchild may hold the pipe open beyond the child's end: look at the child itself now and then.
+  for (;;) {
+    const Deadline slice = Deadline::earlier(deadline, std::chrono::milliseconds(20));
+    const auto closed = wait_readable(end_.get(), slice);
+    if (!closed) return closed;
+    siginfo_t info{};
+    const auto ended = wait_id(P_PID, static_cast<id_t>(pid_), WNOHANG | WNOWAIT, info, nullptr);
+    if (ended ? ended.value() : ended.error() == ECHILD) return true;
+    if (!ended) return ended.failure();
+    if (deadline.passed()) return false;
+    // The pipe is closed a moment before the child can be waited for; that moment is bounded by the kernel.
+    if (closed.value() && deadline.is_never()) {
+      const auto blocking = wait_id(P_PID, static_cast<id_t>(pid_), WNOWAIT, info, nullptr);
+      if (blocking || blocking.error() == ECHILD) return true;
+      return blocking.failure();
+    }
+  }
+}
+
+Result<std::optional<ExitStatus>> Child::reap() noexcept {
+  if (gone_) return std::optional(ExitStatus::unknown());
+  siginfo_t info{};
+  rusage used{};
+  Result<bool> ended = Failure{"waitid", ENOSYS};
+  if (by_pidfd_) ended = wait_id(kByPidfd, static_cast<id_t>(end_.get()), WNOHANG, info, &used);
+  // Kernels before 5.4 know pidfds but not how to wait for one (EINVAL).
+  if (!ended && (refused(ended.error()) || ended.error() == EINVAL)) {
+    ended = wait_id(P_PID, static_cast<id_t>(pid_), WNOHANG, info, &used);
+  }
+  if (!ended && ended.error() == ECHILD) {
+    gone_ = true;
+    // Taken by another while the child lives? It can't be: a status is taken at the end. But a thief may come first.
+    return std::optional(ExitStatus::unknown());
+  }
+  if (!ended) return ended.failure();
+  if (!ended.value()) return std::optional<ExitStatus>{};
+  gone_ = true;
+  return std::optional(to_status(info, used));
+}
+
+Result<> Child::send(int signal) const noexcept {
+  if (gone_) return {};
+  int error = ENOSYS;
+  if (by_pidfd_) {
+    error = fault::injected("pidfd_send_signal");
+    if (error == 0) {
+      if (::syscall(SYS_pidfd_send_signal, end_.get(), signal, nullptr, 0) == 0) return {};
+      error = errno;
+    }
+  }
+  if (refused(error)) {
+    // The pid is safe to use for as long as nobody has reaped it: ECHILD says that somebody has.
+    siginfo_t info{};
+    const auto ours = wait_id(P_PID, static_cast<id_t>(pid_), WNOHANG | WNOWAIT, info, nullptr);
+    if (!ours && ours.error() == ECHILD) return {};
+    error = fault::injected("kill");
+    if (error == 0) {
+      if (::kill(pid_, signal) == 0) return {};
+      error = errno;
+    }
+  }
+  if (error == ESRCH) return {};
+  return Failure{"pidfd_send_signal", error};
+}
+
+void Child::destroy() noexcept {
+  if (gone_ || pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);  // safe: nobody but us reaps what was just born, and a thief's pid is not reused that soon
+  siginfo_t info{};
+  (void)wait_id(P_PID, static_cast<id_t>(pid_), 0, info, nullptr);
+  gone_ = true;
+}
+
+}  // namespace multiproc::os

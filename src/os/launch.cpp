@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/os/launch.hpp>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <multiproc/os/poll.hpp>
+#include <multiproc/os/signal.hpp>
+
+#include "os/fault.hpp"
+
+namespace multiproc::os {
+
+namespace {
+
+// Is there room in the descriptor table for the pidfd to come? Another thread may take it; Child::adopt sees that.
+Result<> require_descriptor() noexcept {
+  if (const int error = fault::injected("eventfd")) return Failure{"pidfd_open", error};
+  const int fd = ::eventfd(0, EFD_CLOEXEC);
+  if (fd < 0) return Failure{"pidfd_open", errno};  // the name of the call that it stands in for
+  ::close(fd);
+  return {};
+}
+
+// `grace` is the distance from the soft to the hard limit. A value above the present hard limit is tried all the same:
+// the kernel lets the privileged raise it, and its EPERM is the right answer for others.
+Result<> limit(__rlimit_resource what, const char* call, std::optional<std::uint64_t> value, rlim_t grace) noexcept {
+  if (!value) return {};
+  if (const int error = fault::injected("setrlimit")) return Failure{call, error};
+  rlimit before{};
+  if (::getrlimit(what, &before) != 0) return Failure{call, errno};
+  rlimit after{*value, *value + grace};
+  if (after.rlim_max > before.rlim_max && after.rlim_cur <= before.rlim_max) after.rlim_max = before.rlim_max;
+  if (::setrlimit(what, &after) != 0) return Failure{call, errno};
+  return {};
+}
+
+// The mask lives on the stack: no allocation between fork and the target.
+Result<> pin(const std::vector<int>& cpus) noexcept {
+  if (cpus.empty()) return {};
+  if (const int error = fault::injected("sched_setaffinity")) return Failure{"sched_setaffinity", error};
+  constexpr int kMostCpus = 8192;  // Linux's CONFIG_NR_CPUS on the largest machines
+  alignas(cpu_set_t) unsigned char mask[kMostCpus / 8]{};
+  for (const int cpu : cpus) {
+    if (cpu < 0 || cpu >= kMostCpus) return Failure{"sched_setaffinity", EINVAL};
+    CPU_SET_S(static_cast<std::size_t>(cpu), sizeof mask, reinterpret_cast<cpu_set_t*>(mask));
+  }
+  if (::sched_setaffinity(0, sizeof mask, reinterpret_cast<cpu_set_t*>(mask)) != 0) {
+    return Failure{"sched_setaffinity", errno};
+  }
+  return {};
+}
+
+// Waits for the child's word on its setup: a Failure, whose `call` points into the image that both share. A child that
+// was killed before it could say anything has been launched, and its status will tell. The pipe alone would not do:
+// another fork of this process may hold its write end.
+Failure await_setup(const Child& child, int report) noexcept {
+  std::array<PollItem, 2> items{PollItem{report}, PollItem{child.sentinel()}};
+  Failure outcome{};
+  while (poll_all(items, Deadline::never())) {
+    if (!items[0].ready && !items[1].ready) continue;
+    if (items[0].ready) (void)read_some(report, std::as_writable_bytes(std::span(&outcome, 1)));
+    break;
+  }
+  return outcome;
+}
+
+}  // namespace
+
+Result<> apply(const ChildSetup& setup) noexcept {
+  if (const auto watched = watch_parent(setup.watch); !watched) return watched;
+  if (setup.directory >= 0) {
+    if (const int error = fault::injected("fchdir")) return Failure{"chdir", error};
+    if (::fchdir(setup.directory) != 0) return Failure{"chdir", errno};
+  }
+  if (const auto pinned = pin(setup.cpus); !pinned) return pinned;
+  if (const auto set = limit(RLIMIT_AS, "setrlimit(RLIMIT_AS)", setup.memory_bytes, 0); !set) return set;
+  if (const auto set = limit(RLIMIT_CPU, "setrlimit(RLIMIT_CPU)", setup.cpu_seconds, 1); !set) return set;
+  if (const auto set = limit(RLIMIT_NOFILE, "setrlimit(RLIMIT_NOFILE)", setup.open_files, 0); !set) return set;
+  // A plain store, where setenv() would take glibc's environment lock, which another thread may have held at the fork.
+  if (setup.environment != nullptr) environ = setup.environment;
+  return {};
+}
+
+Result<Fd> open_directory(const char* path) noexcept {
+  if (const int error = fault::injected("open")) return Failure{"chdir", error};
+  const int fd = ::open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return Failure{"chdir", errno};
+  return above_stdio(Fd{fd});
+}
+
+Result<Forked> fork_child(const ChildSetup& setup) noexcept {
+  PipeEnds end;  // without pidfds: the child's end closes it
+  if (!has_pidfd()) {
+    Result<PipeEnds> made = make_pipe();
+    if (!made) return made.failure();
+    end = std::move(made.value());
+  }
+  PipeEnds report;
+  if (setup.can_fail()) {
+    Result<PipeEnds> made = make_pipe();
+    if (!made) return made.failure();
+    report = std::move(made.value());
+  }
+  if (const auto room = require_descriptor(); !room) return room.failure();
+
+  const AllSignalsBlocked blocked;
+  pid_t pid = -1;
+  int error = fault::injected("fork");
+  if (error == 0) {
+    pid = ::fork();
+    if (pid < 0) error = errno;
+  }
+  if (pid < 0) return Failure{"fork", error};
+
+  Forked forked;
+  if (pid == 0) {
+    forked.in_child = true;
+    (void)end.write.release();  // stays open until this process ends
+    if (report.write) {
+      const Result<> applied = apply(setup);
+      const Failure outcome = applied.failure();
+      (void)write_all(report.write.get(), std::as_bytes(std::span(&outcome, 1)));
+      if (!applied) ::_exit(127);
+    } else {
+      (void)apply(setup);  // nothing in it that can fail
+    }
+    return forked;
+  }
+
+  Result<Child> child = Child::adopt(pid, std::move(end.read));
+  end.write.reset();
+  if (!child) return child.failure();
+  if (report.write) {
+    report.write.reset();
+    if (const Failure outcome = await_setup(child.value(), report.read.get()); outcome.error != 0) {
+      child.value().destroy();
+      return outcome;
+    }
+  }
+  forked.child = std::move(child.value());
+  return forked;
+}
+
+Result<Child> spawn_child(const char* path, char* const* arguments, char* const* environment,
+                          std::span<const int> inherited, int directory) noexcept {
+  PipeEnds end;
+  if (!has_pidfd()) {
+    Result<PipeEnds> made = make_pipe();
+    if (!made) return made.failure();
+    end = std::move(made.value());
+  }
+  if (const auto room = require_descriptor(); !room) return room.failure();
+
+  posix_spawn_file_actions_t actions;
+  int error = ::posix_spawn_file_actions_init(&actions);
+  if (error != 0) return Failure{"posix_spawn", error};
+  if (directory >= 0) error = ::posix_spawn_file_actions_addfchdir_np(&actions, directory);
+  // dup2 onto itself takes close-on-exec away in the child alone (glibc 2.29, posix_spawn_file_actions_adddup2(3)).
+  for (const int fd : inherited) {
+    if (error == 0) error = ::posix_spawn_file_actions_adddup2(&actions, fd, fd);
+  }
+  if (error == 0 && end.write) error = ::posix_spawn_file_actions_adddup2(&actions, end.write.get(), end.write.get());
+
+  pid_t pid = -1;
+  if (error == 0) error = fault::injected("posix_spawn");
+  if (error == 0) error = ::posix_spawn(&pid, path, &actions, nullptr, arguments, environment);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return Failure{"posix_spawn", error};
+  return Child::adopt(pid, std::move(end.read));
+}
+
+}  // namespace multiproc::os

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/os/memory.hpp>
+
+#include <cerrno>
+#include <ctime>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "os/fault.hpp"
+
+namespace multiproc::os {
+
+namespace {
+
+// fallocate beyond RLIMIT_FSIZE answers EFBIG and raises SIGXFSZ in this thread, which would end the program. Held
+// back here, and taken away if it came from us.
+class FileSizeSignalHeld {
+ public:
+  FileSizeSignalHeld() noexcept {
+    ::sigemptyset(&only_);
+    ::sigaddset(&only_, SIGXFSZ);
+    sigset_t pending;
+    ::sigpending(&pending);
+    was_pending_ = ::sigismember(&pending, SIGXFSZ) == 1;
+    ::pthread_sigmask(SIG_BLOCK, &only_, &before_);
+  }
+  ~FileSizeSignalHeld() {
+    const int kept = errno;
+    constexpr std::timespec kNoWait{};
+    if (!was_pending_) ::sigtimedwait(&only_, nullptr, &kNoWait);
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    errno = kept;
+  }
+  FileSizeSignalHeld(const FileSizeSignalHeld&) = delete;
+  FileSizeSignalHeld& operator=(const FileSizeSignalHeld&) = delete;
+
+ private:
+  sigset_t only_;
+  sigset_t before_;
+  bool was_pending_ = false;
+};
+
+Result<> reserve(int memory, std::size_t size) noexcept {
+  const FileSizeSignalHeld held;
+  for (;;) {
+    int error = fault::injected("fallocate");
+    if (error == 0) {
+      if (::fallocate(memory, 0, 0, static_cast<off_t>(size)) == 0) return {};
+      error = errno;
+    }
+    if (error != EINTR) return Failure{"fallocate", error};
+  }
+}
+
+Result<Mapping> map(int memory, std::size_t size, int protection, int flags) noexcept {
+  if (const int error = fault::injected("mmap")) return Failure{"mmap", error};
+  void* at = ::mmap(nullptr, size, protection, flags, memory, 0);
+  if (at == MAP_FAILED) return Failure{"mmap", errno};
+  return Mapping{{static_cast<std::byte*>(at), size}};
+}
+
+}  // namespace
+
+void Mapping::unmap() noexcept {
+  if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
+}
+
+Result<Fd> make_memory(const char* label, std::size_t size) noexcept {
+  if (const int error = fault::injected("memfd_create")) return Failure{"memfd_create", error};
+  const int made = ::memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (made < 0) return Failure{"memfd_create", errno};
+  Result<Fd> memory = above_stdio(Fd{made});
+  if (!memory) return memory;
+  const int fd = memory.value().get();
+  if (const auto reserved = reserve(fd, size); !reserved) return reserved.failure();
+  if (const int error = fault::injected("fcntl")) return Failure{"fcntl(F_ADD_SEALS)", error};
+  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return Failure{"fcntl(F_ADD_SEALS)", errno};
+  }
+  return memory;
+}
+
+Result<Mapping> map_shared(int memory, std::size_t size, bool writable) noexcept {
+  struct stat info{};
+  if (::fstat(memory, &info) != 0) return Failure{"fstat", errno};
+  if (size == 0 || static_cast<std::size_t>(info.st_size) < size) return Failure{"mmap", EINVAL};
+  return map(memory, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED);
+}
+
+Result<Mapping> map_inheritable(std::size_t size) noexcept {
+  return map(-1, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
+}
+
+}  // namespace multiproc::os

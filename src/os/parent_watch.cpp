@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/os/parent_watch.hpp>
+
+#include <cerrno>
+#include <mutex>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <multiproc/os/at_fork.hpp>
+#include <multiproc/os/self.hpp>
+
+#include "os/fault.hpp"
+
+namespace multiproc::os {
+
+// The open Lifelines of this process, so that a forked child can close its copies: one forgotten write end, and the
+// end of the parent would go unseen.
+struct LifelineList {
+  ForkMutex mutex;
+  Lifeline* first = nullptr;
+
+  static LifelineList& get() noexcept {
+    static auto* const list = new LifelineList;  // never destroyed: children are reaped by exit handlers too
+    return *list;
+  }
+
+  void close_in_child() noexcept {
+    for (Lifeline* line = first; line != nullptr; line = line->next_) {
+      line->write_.reset();
+      line->listed_ = false;
+    }
+    first = nullptr;
+  }
+
+  void add(Lifeline& line) {
+    static const bool registered = at_fork(nullptr, nullptr, [] { get().close_in_child(); }).ok();
+    (void)registered;
+    const std::lock_guard lock(mutex);
+    line.next_ = first;
+    line.listed_ = true;
+    first = &line;
+  }
+
+  void remove(Lifeline& line) noexcept {
+    const std::lock_guard lock(mutex);
+    for (Lifeline** at = &first; *at != nullptr; at = &(*at)->next_) {
+      if (*at != &line) continue;
+      *at = line.next_;
+      return;
+    }
+  }
+};
+
+Lifeline::~Lifeline() {
+  if (listed_) LifelineList::get().remove(*this);
+}
+
+Result<ParentWatch> Lifeline::open() noexcept {
+  const pid_t self = ::getpid();
+  if (on_main_thread()) return ParentWatch{self, -1};
+  Result<PipeEnds> ends = make_pipe();
+  if (!ends) return ends.failure();
+  read_ = std::move(ends.value().read);
+  write_ = std::move(ends.value().write);
+  LifelineList::get().add(*this);
+  return ParentWatch{self, read_.get()};
+}
+
+Result<> watch_parent(const ParentWatch& watch) noexcept {
+  if (watch.parent == 0) return {};
+  if (const int error = fault::injected("prctl")) return Failure{"prctl(PR_SET_PDEATHSIG)", error};
+  bool orphaned = false;
+  if (watch.lifeline < 0) {
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Failure{"prctl(PR_SET_PDEATHSIG)", errno};
+  } else {
+    const int fd = watch.lifeline;
+    if (::fcntl(fd, F_SETOWN, ::getpid()) != 0) return Failure{"fcntl(F_SETOWN)", errno};
+    if (::fcntl(fd, F_SETSIG, SIGKILL) != 0) return Failure{"fcntl(F_SETSIG)", errno};
+    if (::fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) != 0) return Failure{"fcntl(O_ASYNC)", errno};
+    pollfd end{fd, POLLIN, 0};
+    orphaned = ::poll(&end, 1, 0) > 0;
+  }
+  // Did it die before we looked? 0 is a parent in another pid namespace, of which nothing can be said.
+  const pid_t parent = ::getppid();
+  if (orphaned || (parent != watch.parent && parent != 0)) {
+    ::kill(::getpid(), SIGKILL);
+    ::_exit(128 + SIGKILL);
+  }
+  return {};
+}
+
+}  // namespace multiproc::os

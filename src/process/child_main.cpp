@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+
+#include "process/child_main.hpp"
+
+#include <cxxabi.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <typeinfo>
+
+#if __has_include(<ext/stdio_sync_filebuf.h>)
+#include <ext/stdio_sync_filebuf.h>
+#endif
+
+#include <multiproc/os/fd.hpp>
+#include <multiproc/os/self.hpp>
+#include <multiproc/os/streams.hpp>
+
+#include "process/identity.hpp"
+#include "process/print_family.hpp"
+#include "process/running.hpp"
+
+namespace multiproc::detail {
+
+namespace {
+
+// A stream that the program told to throw (exceptions()) must not throw at us. One that goes through stdio, as all of
+// them do until sync_with_stdio(false), holds nothing; not calling into libstdc++ saves a child five page faults.
+template <class Char>
+void flush(std::basic_ostream<Char>& stream) noexcept {
+  if (stream.rdbuf() == nullptr) return;
+#if __has_include(<ext/stdio_sync_filebuf.h>)
+  const std::basic_streambuf<Char>& buffer = *stream.rdbuf();
+  if (typeid(buffer) == typeid(__gnu_cxx::stdio_sync_filebuf<Char>)) return;
+#endif
+  try {
+    stream.flush();
+  } catch (...) {
+  }
+}
+
+
+std::string describe(const std::exception& error);
+
+// "std::runtime_error: no such book", and a line for each exception nested in it.
+std::string describe_current() {
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  const std::string name = type != nullptr ? type_name(*type) : "an exception of foreign origin";
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    return name + ": " + describe(error);
+  } catch (const std::string& text) {
+    return name + ": " + text;
+  } catch (const char* text) {
+    return name + ": " + (text != nullptr ? text : "(null)");
+  } catch (...) {
+    return name;
+  }
+}
+
+std::string describe(const std::exception& error) {
+  std::string text = error.what();
+  try {
+    std::rethrow_if_nested(error);
+  } catch (...) {
+    text += "\n  caused by " + describe_current();
+  }
+  return text;
+}
+
+// One write(2), past stdio: a line of another process can't come in between, and nothing of it can be lost.
+void tell_uncaught() noexcept {
+  try {
+    const std::string text = "multiproc: process '" + identity().name + "' (pid " + std::to_string(os::self_pid()) +
+                             ") ended by an uncaught exception\n  " + describe_current() + "\n";
+    (void)os::write_all(2, std::as_bytes(std::span(text)));
+  } catch (...) {
+    constexpr char kBare[] = "multiproc: a process ended by an uncaught exception (no memory left to tell more)\n";
+    (void)os::write_all(2, std::as_bytes(std::span(kBare, sizeof kBare - 1)));
+  }
+}
+
+[[noreturn]] void end_forked(int code) noexcept {
+  Children::get().end_all();
+  flush_all();
+  leave_print_family();
+  os::exit_now(code);
+}
+
+[[noreturn]] void end_spawned(int code) noexcept {
+  Children::get().end_all();
+  std::exit(code);
+}
+
+[[noreturn]] void run_target(Task& task, void (*end)(int) noexcept) noexcept {
+  int code = 0;
+  try {
+    task.run();
+  } catch (abi::__forced_unwind&) {
+    // pthread_exit. It may neither go on (the frames above are not this target's) nor be dropped (glibc aborts).
+    end(0);
+  } catch (...) {
+    flush_all();  // its last words come after what it said before
+    tell_uncaught();
+    code = 1;
+  }
+  end(code);
+  std::abort();  // not reached: `end` does not return, which its type can't say
+}
+
+}  // namespace
+
+void flush_all() noexcept {
+  flush(std::cout);
+  flush(std::clog);
+  flush(std::cerr);
+  flush(std::wcout);
+  os::flush_streams();
+}
+
+void live_forked(Task& task) noexcept {
+  // std::exit in the target would run the parent's handlers and static destructors. This one stands in front of them
+  // all, and doesn't return.
+  ::on_exit([](int code, void*) { end_forked(code); }, nullptr);
+  run_target(task, end_forked);
+}
+
+void live_spawned(Task& task) noexcept { run_target(task, end_spawned); }
+
+}  // namespace multiproc::detail

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+//
+// src/process/identity.hpp: what a process of this library knows about itself.
+#pragma once
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <string>
+
+namespace multiproc::detail {
+
+struct Identity {
+  std::string name = "MainProcess";
+  std::string path;         // "1:2": the second child of the first child; "" in the first process
+  pid_t parent = 0;         // 0: not started by this library
+  std::string parent_name;  //
+  std::atomic<unsigned> children_named{0};
+
+  /// The path of the next child.
+  std::string next_child_path();
+};
+
+/// The calling process's own.
+Identity& identity() noexcept;
+
+/// Makes `mine` the identity of the calling process, for good. Async-signal-safe.
+void become(Identity* mine) noexcept;
+
+}  // namespace multiproc::detail

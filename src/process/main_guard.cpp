@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/process/main_guard.hpp>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+
+#include <multiproc/error.hpp>
+#include <multiproc/ipc/encode.hpp>
+#include <multiproc/os/launch.hpp>
+#include <multiproc/os/self.hpp>
+#include <multiproc/os/socket.hpp>
+#include <multiproc/process/start_method.hpp>
+
+#include "process/child_main.hpp"
+#include "process/identity.hpp"
+#include "process/print_family.hpp"
+#include "process/spawn_protocol.hpp"
+
+namespace multiproc {
+
+namespace detail {
+
+namespace {
+
+// The socket to the parent, in a spawned child until its target runs; -1 elsewhere. Plain data: it is set before any
+// constructor has run.
+int parent_socket = -1;
+pid_t born_to = 0;
+
+// Before the constructors of the program, which may take their time: a daemon must not outlive its parent by that, and
+// nothing that they execute may inherit the socket or see the marker. 101 is the first priority open to programs.
+__attribute__((constructor(101))) void notice_birth() noexcept {
+  const char* marker = std::getenv(kMarker);
+  if (marker == nullptr) return;
+  int socket = -1;
+  int parent = 0;
+  int lifeline = -1;
+  int watch = 0;
+  const int fields = std::sscanf(marker, "%d:%d:%d:%d", &socket, &parent, &lifeline, &watch);
+  ::unsetenv(kMarker);
+  // Somebody else's: the parent that it names is not ours (or is gone, and then there is nobody to tell).
+  if (fields != 4 || parent != os::parent_pid()) return;
+  os::Result<os::Fd> taken = os::take_inherited(socket);
+  if (!taken) return;
+  parent_socket = taken.value().release();
+  born_to = parent;
+  if (lifeline >= 0) {
+    if (auto line = os::take_inherited(lifeline)) (void)line.value().release();  // held until this process ends
+  }
+  if (watch != 0) (void)os::watch_parent({parent, lifeline});
+}
+
+// Everything from the socket that the parent sends. The parent's end on the way is this process's end, without a word.
+struct Received {
+  SpawnOrder order;
+  std::unique_ptr<Task> task;
+};
+
+void receive(int socket, std::span<std::byte> into) {
+  if (!os::receive_all(socket, into, Deadline::never())) os::exit_now(1);
+}
+
+std::unique_ptr<Task> make_task_from(int socket, SpawnOrder& order) {
+  OrderHeader header;
+  receive(socket, std::as_writable_bytes(std::span(&header, 1)));
+  if (header.magic != OrderHeader::kMagic) throw DecodeError("the start message is of another version of the library");
+  const auto bytes = std::make_unique_for_overwrite<std::byte[]>(header.bytes);
+  receive(socket, {bytes.get(), header.bytes});
+  auto fds = os::receive_fds(socket, header.descriptors, Deadline::never());
+  if (!fds) os::throw_failure(fds.failure(), "the descriptors of the start message", "Raise ulimit -n");
+
+  Decoder in({bytes.get(), header.bytes}, std::move(fds.value()));
+  order = in.read<SpawnOrder>();
+  if (order.has_print_family) adopt_print_family(in.take_fd());
+  os::ChildSetup setup;
+  setup.memory_bytes = order.memory_bytes;
+  setup.cpu_seconds = order.cpu_seconds;
+  setup.open_files = order.open_files;
+  setup.cpus = order.cpus;
+  if (const auto applied = os::apply(setup); !applied) os::throw_failure(applied.failure(), {});
+
+  const os::ResolvedCode maker = os::resolve_code(order.maker);
+  if (maker.address == nullptr) throw DecodeError(maker.problem);
+  return reinterpret_cast<Task::Maker>(const_cast<void*>(maker.address))(in);
+}
+
+void answer(int socket, Answer::Kind kind, std::string_view text = {}) noexcept {
+  Answer message;
+  message.kind = kind;
+  message.text = static_cast<std::uint32_t>(text.size());
+  (void)os::send_all(socket, std::as_bytes(std::span(&message, 1)), Deadline::never());
+  (void)os::send_all(socket, std::as_bytes(std::span(text)), Deadline::never());
+}
+
+[[noreturn]] void live_as_spawned(const char* program) noexcept {
+  if (program != nullptr) {  // the kernel calls us "exe", after the path that was executed
+    const char* slash = std::strrchr(program, '/');
+    os::name_process(slash != nullptr ? slash + 1 : program);
+  }
+  os::Fd socket(std::exchange(parent_socket, -1));
+  std::unique_ptr<Task> task;
+  try {
+    SpawnOrder order;
+    task = make_task_from(socket.get(), order);
+    auto mine = std::make_unique<Identity>();
+    mine->name = std::move(order.name);
+    mine->path = std::move(order.path);
+    mine->parent = born_to;
+    mine->parent_name = std::move(order.parent_name);
+    become(mine.release());
+    if (order.start_method) set_start_method(static_cast<StartMethod>(*order.start_method));
+  } catch (const std::exception& error) {
+    answer(socket.get(), Answer::refused, error.what());
+    os::exit_now(1);
+  } catch (...) {
+    answer(socket.get(), Answer::refused, "an exception of unknown type while the arguments were decoded");
+    os::exit_now(1);
+  }
+  answer(socket.get(), Answer::ready);
+  socket.reset();
+  live_spawned(*task);
+}
+
+}  // namespace
+
+Guard& guard() noexcept {
+  static auto* const state = new Guard;
+  state->awaited = parent_socket >= 0;
+  return *state;
+}
+
+std::string main_guard_remedy() {
+  return ". Add it as the first line:\n"
+         "\n"
+         "    int main(int argc, char** argv) {\n"
+         "      multiproc::main_guard(argc, argv);\n";
+}
+
+}  // namespace detail
+
+void main_guard(int argc, char** argv) {
+  detail::Guard& guard = detail::guard();
+  if (guard.called) return;
+  guard.called = true;
+  guard.arguments.assign(argv, argv + (argc > 0 ? argc : 0));
+  if (guard.arguments.empty()) guard.arguments.emplace_back("multiproc");
+  if (detail::parent_socket >= 0) detail::live_as_spawned(argc > 0 ? argv[0] : nullptr);
+  detail::create_print_family(true);
+}
+
+}  // namespace multiproc

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+
+#include "process/print_pending.hpp"
+
+#include <stdio_ext.h>
+
+#include <cerrno>
+#include <cwchar>
+#include <iostream>
+#include <limits>
+#include <streambuf>
+#include <typeinfo>
+
+#if __has_include(<ext/stdio_filebuf.h>)
+#include <ext/stdio_filebuf.h>
+#include <ext/stdio_sync_filebuf.h>
+#define MULTIPROC_GNU_STREAMBUFS 1
+#endif
+
+#include <multiproc/os/output.hpp>
+
+namespace multiproc::detail {
+
+namespace {
+
+// The protected ends of a put area, by the names that a derived class has for them.
+template <class Char>
+struct PutArea : std::basic_streambuf<Char> {
+  static Char* begin(const std::basic_streambuf<Char>& buffer) { return (buffer.*&PutArea::pbase)(); }
+  static Char* end(const std::basic_streambuf<Char>& buffer) { return (buffer.*&PutArea::pptr)(); }
+  static void drop(std::basic_streambuf<Char>& buffer, int count) { (buffer.*&PutArea::pbump)(-count); }
+};
+
+// Whose buffer it is. kStdio: it has none of its own. kPlain: libstdc++'s, on a descriptor. kForeign: anybody's.
+enum class Kind { kStdio, kPlain, kForeign };
+
+template <class Char>
+Kind kind_of(const std::basic_streambuf<Char>& buffer) noexcept {
+#ifdef MULTIPROC_GNU_STREAMBUFS
+  if (typeid(buffer) == typeid(__gnu_cxx::stdio_sync_filebuf<Char>)) return Kind::kStdio;
+  if (typeid(buffer) == typeid(__gnu_cxx::stdio_filebuf<Char>)) return Kind::kPlain;
+#endif
+  return Kind::kForeign;
+}
+
+thread_local bool flushing_foreign = false;  // a foreign buffer that prints is not flushed for that again
+
+template <class Char>
+void flush_if_foreign(std::basic_ostream<Char>& stream) {
+  std::basic_streambuf<Char>* buffer = stream.rdbuf();
+  if (buffer == nullptr) return;
+  switch (kind_of(*buffer)) {
+    case Kind::kStdio: return;
+    case Kind::kPlain:
+      if (sizeof(Char) == 1 || PutArea<Char>::begin(*buffer) == PutArea<Char>::end(*buffer)) return;
+      break;
+    case Kind::kForeign: break;
+  }
+  if (flushing_foreign) return;
+  struct Flushing {
+    Flushing() { flushing_foreign = true; }
+    ~Flushing() { flushing_foreign = false; }
+  } const flushing;
+  const os::BrokenPipeSignalHeld held;
+  stream.flush();
+  held.take_away();
+}
+
+// std::cout and its kin exist from here on, even for who prints before main().
+void ensure_iostreams() {
+  static const std::ios_base::Init init;
+}
+
+}  // namespace
+
+StreamLock::StreamLock(std::FILE* stream) noexcept : stream_(stream) {
+  ::flockfile(stream);
+}
+StreamLock::~StreamLock() {
+  ::funlockfile(stream_);
+}
+
+int descriptor_of(std::FILE* stream) noexcept {
+  const int kept = errno;
+  const int fd = ::fileno(stream);
+  errno = kept;
+  return fd;
+}
+
+void flush_foreign_buffers(std::FILE* stream) {
+  ensure_iostreams();
+  if (stream == stdout) {
+    flush_if_foreign(std::cout);
+    flush_if_foreign(std::wcout);
+  } else if (stream == stderr) {
+    flush_if_foreign(std::cerr);
+    flush_if_foreign(std::clog);
+    flush_if_foreign(std::wcerr);
+    flush_if_foreign(std::wclog);
+  }
+}
+
+bool needs_flush(std::FILE* stream) noexcept {
+  if (::__fpending(stream) == 0) return ::__freading(stream) != 0;
+  return std::fwide(stream, 0) > 0;
+}
+
+// The fields are those that <stdio.h> itself shows, and gnulib's fpending and fpurge rely on.
+std::string_view take_pending(std::FILE* stream) noexcept {
+  if (::__fpending(stream) == 0 || needs_flush(stream)) return {};
+  const std::string_view pending{stream->_IO_write_base,
+                                 static_cast<std::size_t>(stream->_IO_write_ptr - stream->_IO_write_base)};
+  ::__fpurge(stream);  // forgets the bytes but leaves them where they are
+  return pending;
+}
+
+std::string_view take_pending([[maybe_unused]] std::ostream& stream, [[maybe_unused]] int fd) noexcept {
+#ifdef MULTIPROC_GNU_STREAMBUFS
+  std::streambuf* buffer = stream.rdbuf();
+  if (buffer == nullptr || kind_of(*buffer) != Kind::kPlain) return {};
+  const char* begin = PutArea<char>::begin(*buffer);
+  const auto size = PutArea<char>::end(*buffer) - begin;
+  if (size <= 0 || size > std::numeric_limits<int>::max()) return {};
+  if (static_cast<__gnu_cxx::stdio_filebuf<char>*>(buffer)->fd() != fd) return {};  // the program's, for another file
+  PutArea<char>::drop(*buffer, static_cast<int>(size));
+  return {begin, static_cast<std::size_t>(size)};
+#else
+  return {};
+#endif
+}
+
+os::Result<> flush_quietly(std::FILE* stream) noexcept {
+  const os::BrokenPipeSignalHeld held;
+  errno = 0;
+  if (std::fflush(stream) == 0) return {};
+  const int error = errno;
+  held.take_away();
+  return os::Failure{"fflush", error != 0 ? error : EIO};
+}
+
+os::Result<> write_by_stdio(std::FILE* stream, std::string_view text) noexcept {
+  const os::BrokenPipeSignalHeld held;
+  errno = 0;
+  const bool is_taken = text.empty() || std::fwrite(text.data(), 1, text.size(), stream) == text.size();
+  int error = errno;
+  if (is_taken && std::fflush(stream) == 0) return {};
+  if (is_taken) error = errno;
+  held.take_away();
+  return os::Failure{"fwrite", error != 0 ? error : EIO};
+}
+
+void forget_position(std::FILE* stream) noexcept {
+  if (stream->_offset >= 0) stream->_offset = -1;  // "unknown", as after an append
+}
+
+}  // namespace multiproc::detail

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+//
+// src/process/print_pending.hpp: what this process has written to a stream and stdio or iostreams still hold.
+//
+// It is taken out of their buffers and goes out with the text that is printed, in one write. Flushing first would be
+// simpler and worse: another process's line could get between, glibc throws away what a non-blocking descriptor does
+// not take, and SIGPIPE would be raised on the way. Where a buffer can't be taken (wide streams, streams that were
+// reading, stream buffers of the program's own) it is flushed.
+#pragma once
+
+#include <cstdio>
+#include <ostream>
+#include <string_view>
+
+#include <multiproc/os/result.hpp>
+
+namespace multiproc::detail {
+
+/// The lock of a FILE, which its own functions take too.
+class StreamLock {
+ public:
+  explicit StreamLock(std::FILE* stream) noexcept;
+  ~StreamLock();
+  StreamLock(const StreamLock&) = delete;
+  StreamLock& operator=(const StreamLock&) = delete;
+
+ private:
+  std::FILE* stream_;
+};
+
+/// The descriptor of `stream`, or -1.
+int descriptor_of(std::FILE* stream) noexcept;
+
+/// Flushes the std::cout family (for stdout) or the std::cerr family (for stderr) where it writes by a stream buffer of
+/// the program's own. To be called before any lock is taken: such a buffer may print.
+void flush_foreign_buffers(std::FILE* stream);
+
+/// Takes what `stream` holds; empty when `needs_flush(stream)`. The view lasts until somebody writes to the stream.
+std::string_view take_pending(std::FILE* stream) noexcept;
+
+/// Takes what a std::cout or std::cerr (std::clog) without stdio holds for `fd`.
+std::string_view take_pending(std::ostream& stream, int fd) noexcept;
+
+/// Whether only fflush can bring out what `stream` holds, or move a position that was read ahead.
+bool needs_flush(std::FILE* stream) noexcept;
+
+/// fflush without SIGPIPE.
+os::Result<> flush_quietly(std::FILE* stream) noexcept;
+
+/// fwrite and fflush without SIGPIPE, for a stream without a descriptor.
+os::Result<> write_by_stdio(std::FILE* stream, std::string_view text) noexcept;
+
+/// The descriptor was written to behind the stream's back: a position that it remembers is no longer true.
+void forget_position(std::FILE* stream) noexcept;
+
+}  // namespace multiproc::detail

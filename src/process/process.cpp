@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/process/process.hpp>
+
+#include <csignal>
+#include <exception>
+
+#include <multiproc/error.hpp>
+
+#include "process/identity.hpp"
+#include "process/print_family.hpp"
+#include "process/spawn_protocol.hpp"
+#include "process/start.hpp"
+
+namespace multiproc {
+
+Process::Process(std::unique_ptr<detail::Task> task, ProcessOptions options)
+    : task_(std::move(task)), options_(std::move(options)), path_(detail::identity().next_child_path()) {
+  if (options_.name.empty()) options_.name = "Process-" + path_;
+}
+
+Process::Process(Process&&) noexcept = default;
+
+Process& Process::operator=(Process&& other) {
+  if (this == &other) return *this;
+  end();
+  task_ = std::move(other.task_);
+  options_ = std::move(other.options_);
+  path_ = std::move(other.path_);
+  running_ = std::move(other.running_);
+  return *this;
+}
+
+Process::~Process() { end(); }
+
+void Process::end() noexcept {
+  if (!running_ || !running_->is_ours()) return;
+  if (options_.daemon) running_->send(SIGKILL);
+  running_->wait(Deadline::never());
+  detail::Children::get().remove(*running_);
+  running_.reset();
+}
+
+void Process::start() {
+  if (!task_) throw InvalidState("process '" + options_.name + "' was closed or moved from: make a new one");
+  if (running_) throw InvalidState("process '" + options_.name + "' was started before: a Process is started once");
+  if (detail::guard().awaited) {
+    throw MainGuardMissing("process '" + options_.name + "' would be started by a spawned child before that has reached "
+                           "main_guard(), and so once more in each child" + detail::main_guard_remedy());
+  }
+  const StartMethod method = detail::resolve_start_method(options_.start_method, options_.name);
+  detail::create_print_family(false);
+  const detail::Order order{*task_, options_, path_};
+  running_ = method == StartMethod::fork ? detail::start_by_fork(order) : detail::start_by_spawn(order);
+}
+
+detail::Running& Process::running(const char* what) const {
+  const std::string name = "process '" + options_.name + "'";
+  if (!task_) throw InvalidState(std::string(what) + ": " + name + " was closed or moved from");
+  if (!running_) throw InvalidState(std::string(what) + ": " + name + " was not started: call start() first");
+  if (!running_->is_ours()) {
+    throw InvalidState(std::string(what) + ": " + name + " belongs to the process that started it, of which this is a copy");
+  }
+  return *running_;
+}
+
+void Process::join() { (void)join(Deadline::never()); }
+
+bool Process::join(Deadline deadline) {
+  detail::Running& child = running("join");
+  if (!child.wait(deadline)) return false;
+  detail::Children::get().remove(child);
+  return true;
+}
+
+bool Process::is_alive() const {
+  if (task_ && !running_) return false;
+  return !running("is_alive").poll();
+}
+
+pid_t Process::pid() const {
+  if (task_ && !running_) return 0;
+  return running("pid").pid();
+}
+
+std::optional<ExitStatus> Process::exit_status() const {
+  if (task_ && !running_) return std::nullopt;
+  return running("exit_status").poll();
+}
+
+std::optional<int> Process::exitcode() const {
+  const auto status = exit_status();
+  return status ? std::optional(status->exitcode()) : std::nullopt;
+}
+
+void Process::terminate() { send_signal(SIGTERM); }
+void Process::kill() { send_signal(SIGKILL); }
+void Process::interrupt() { send_signal(SIGINT); }
+void Process::send_signal(int signal) { running("send_signal").send(signal); }
+
+int Process::sentinel() const { return running("sentinel").sentinel(); }
+
+void Process::close() {
+  if (running_) {
+    if (running("close").poll() == std::nullopt) {
+      throw InvalidState("close: process '" + options_.name + "' is alive: join() or terminate() it first");
+    }
+    detail::Children::get().remove(*running_);
+    running_.reset();
+  }
+  task_.reset();
+}
+
+}  // namespace multiproc

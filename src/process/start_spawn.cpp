@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <span>
+
+#include <multiproc/error.hpp>
+#include <multiproc/ipc/encode.hpp>
+#include <multiproc/os/poll.hpp>
+#include <multiproc/os/self.hpp>
+#include <multiproc/os/socket.hpp>
+
+#include "process/child_main.hpp"
+#include "process/identity.hpp"
+#include "process/print_family.hpp"
+#include "process/spawn_protocol.hpp"
+#include "process/start.hpp"
+
+namespace multiproc::detail {
+
+namespace {
+
+std::string quoted(const ProcessOptions& options) { return "process '" + options.name + "'"; }
+
+void require_main_guard(const ProcessOptions& options) {
+  if (guard().called) return;
+  throw MainGuardMissing(quoted(options) + ": can't be spawned, for main() has not called main_guard()" +
+                         main_guard_remedy());
+}
+
+Encoded encode_order(const Order& order) {
+  const ProcessOptions& options = order.options;
+  Encoder out;
+  SpawnOrder message;
+  message.name = options.name;
+  message.path = order.path;
+  message.parent_name = identity().name;
+  message.memory_bytes = options.limits.memory_bytes;
+  message.cpu_seconds = options.limits.cpu_seconds;
+  message.open_files = options.limits.open_files;
+  message.cpus = options.cpus;
+  if (const auto chosen = chosen_start_method()) message.start_method = static_cast<int>(*chosen);
+  // Without it the child's long lines are whole among themselves alone: no reason not to start.
+  os::Result<os::Fd> family = os::duplicate_fd(print_family_fd());
+  message.has_print_family = family.ok();
+  try {
+    const Task::Maker maker = order.task.maker();
+    if (maker != nullptr) {
+      const auto code = os::locate_code(reinterpret_cast<const void*>(maker));
+      if (!code) throw multiproc::NotSendable("the code of the target is in no loaded file");
+      message.maker = *code;
+    }
+    out(message);
+    if (family) out.attach(std::move(family.value()));
+    order.task.encode(out);
+  } catch (const multiproc::NotSendable& refusal) {
+    throw multiproc::NotSendable(quoted(options) + ": " + refusal.what());
+  }
+  return out.take();
+}
+
+// The conversation with a child that is being born.
+class Midwife {
+ public:
+  Midwife(const ProcessOptions& options, os::Child child, os::Fd socket)
+      : options_(options),
+        child_(std::move(child)),
+        socket_(std::move(socket)),
+        deadline_(options.start_timeout ? Deadline(*options.start_timeout) : Deadline::never()) {}
+  Midwife(const Midwife&) = delete;
+  Midwife& operator=(const Midwife&) = delete;
+  ~Midwife() {
+    if (!delivered_) child_.destroy();
+  }
+
+  // Sends all that the child needs. A child that ended meanwhile is seen by await_answer().
+  void send(const Encoded& order) {
+    OrderHeader header;
+    header.bytes = order.bytes.size();
+    header.descriptors = order.fds.size();
+    std::vector<int> fds;
+    fds.reserve(order.fds.size());
+    for (const os::Fd& fd : order.fds) fds.push_back(fd.get());
+    const int to = socket_.get();
+    auto sent = os::send_all(to, std::as_bytes(std::span(&header, 1)), deadline_);
+    if (sent) sent = os::send_all(to, std::span(order.bytes.data(), order.bytes.size()), deadline_);
+    if (sent) sent = os::send_fds(to, fds, deadline_);
+    if (sent || sent.error() == EPIPE || sent.error() == ECONNRESET) return;
+    if (sent.error() == ETIMEDOUT) throw_timeout();
+    throw_launch_failure(sent.failure(), options_);
+  }
+
+  // Nothing: the target is about to run. A status: killed from outside before that. Throws what went wrong.
+  std::optional<ExitStatus> await_answer() {
+    Answer answer;
+    if (receive(std::as_writable_bytes(std::span(&answer, 1)))) {
+      if (answer.kind == Answer::ready) return std::nullopt;
+      std::string text(answer.text, '\0');
+      (void)receive(std::as_writable_bytes(std::span(text)));
+      throw LaunchError(quoted(options_) + ": the child could not begin: " + text);
+    }
+    if (!child_.wait(deadline_).or_throw(quoted(options_))) throw_timeout();
+    const auto status = child_.reap().or_throw(quoted(options_));
+    if (!status) throw_timeout();  // not reached: what wait() saw end can be reaped
+    return judge(*status);
+  }
+
+  os::Child deliver() noexcept {
+    delivered_ = true;
+    return std::move(child_);
+  }
+
+ private:
+  // False: the child ended, or closed the socket, before all of `into` came.
+  bool receive(std::span<std::byte> into) {
+    while (!into.empty()) {
+      std::array<os::PollItem, 2> items{os::PollItem{socket_.get()}, os::PollItem{child_.sentinel()}};
+      if (os::poll_all(items, deadline_).or_throw(quoted(options_)) == 0) throw_timeout();
+      // The socket first: an answer may stand in it though the child has ended. The child's end second: something that
+      // it started may hold the socket open for ever.
+      if (!items[0].ready) return false;
+      const auto got = os::receive_some(socket_.get(), into, deadline_);
+      if (!got || got.value() == 0) return false;
+      into = into.subspan(got.value());
+    }
+    return true;
+  }
+
+  ExitStatus judge(const ExitStatus& status) const {
+    if (!status.known()) return status;
+    // Killed by somebody, as may happen at any time: started, and ended.
+    if (const int signal = status.signal(); signal == SIGKILL || signal == SIGTERM || signal == SIGINT) return status;
+    const std::string what = quoted(options_) + ": the child " + status.describe() + " before it reached main_guard()";
+    if (status.signalled()) throw LaunchError(what + ". Look at what runs before: static constructors, the head of main()");
+    if (status.code() == 127) throw LaunchError(what + ": its image or a library of it can't be loaded");
+    throw MainGuardMissing(what + main_guard_remedy());
+  }
+
+  [[noreturn]] void throw_timeout() const {
+    throw TimeoutError(quoted(options_) + ": the child did not reach its target within start_timeout, and was killed");
+  }
+
+  const ProcessOptions& options_;
+  os::Child child_;
+  os::Fd socket_;
+  Deadline deadline_;
+  bool delivered_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<Running> start_by_spawn(const Order& order) {
+  const ProcessOptions& options = order.options;
+  require_main_guard(options);
+  const Encoded message = encode_order(order);
+
+  const os::Fd directory = open_cwd(options);
+  auto sockets = os::make_socket_pair();
+  if (!sockets) throw_launch_failure(sockets.failure(), options);
+  auto& [ours, theirs] = sockets.value();
+  std::vector<int> inherited{theirs.get()};
+  auto lifeline = std::make_unique<os::Lifeline>();
+  os::ParentWatch watch;
+  if (options.daemon) {
+    auto opened = lifeline->open();
+    if (!opened) throw_launch_failure(opened.failure(), options);
+    watch = opened.value();
+    if (watch.lifeline >= 0) inherited.push_back(watch.lifeline);
+  }
+
+  const std::string marker = std::string(kMarker) + "=" + std::to_string(theirs.get()) + ":" +
+                             std::to_string(os::self_pid()) + ":" + std::to_string(watch.lifeline) + ":" +
+                             std::to_string(options.daemon ? 1 : 0);
+  Environment environment(options, {marker});
+  std::vector<std::string> arguments = guard().arguments;
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+
+  auto running = std::make_shared<Running>(std::move(lifeline), options.name, options.daemon);
+  const Expected expected(running);
+
+  flush_all();
+  const std::string image = os::own_image();
+  auto child = os::spawn_child(image.c_str(), argv.data(), environment.get(), inherited, directory.get());
+  if (!child) throw_launch_failure(child.failure(), options);
+  theirs.reset();
+  running->lifeline()->child_end().reset();
+
+  Midwife midwife(options, std::move(child.value()), std::move(ours));
+  midwife.send(message);
+  const std::optional<ExitStatus> ended = midwife.await_answer();
+  running->born(midwife.deliver(), ended);
+  return running;
+}
+
+}  // namespace multiproc::detail

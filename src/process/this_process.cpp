@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/process/this_process.hpp>
+
+#include <cerrno>
+#include <chrono>
+
+#include <multiproc/error.hpp>
+#include <multiproc/os/poll.hpp>
+#include <multiproc/os/self.hpp>
+
+#include "process/identity.hpp"
+#include "process/running.hpp"
+
+namespace multiproc {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+std::atomic<detail::Identity*> self{nullptr};
+
+// The parent, seen from its child: a pidfd, opened when asked for. That it is the parent's and not that of a stranger
+// who got the pid later is sure when getppid() still names it afterwards.
+class Parent final : public detail::Watched {
+ public:
+  explicit Parent(pid_t pid) : pid_(pid) {
+    os::Result<os::Fd> opened = os::open_pidfd(pid);
+    if (opened && os::parent_pid() == pid) pidfd_ = std::move(opened.value());
+  }
+
+  bool ended() const override { return wait(Deadline::now()); }
+
+  bool wait(Deadline deadline) const override {
+    if (pidfd_) return os::wait_readable(pidfd_.get(), deadline).or_throw("the parent process");
+    for (;;) {  // it is gone, or the kernel gives out no pidfds: then getppid() tells, now and then
+      if (os::parent_pid() != pid_) return true;
+      if (deadline.passed()) return false;
+      (void)os::wait_readable(-1, Deadline::earlier(deadline, 20ms));
+    }
+  }
+
+  int sentinel() const override {
+    if (!pidfd_) os::throw_failure({"pidfd_open", ESRCH}, "the parent process", "It has ended");
+    return pidfd_.get();
+  }
+
+ private:
+  pid_t pid_;
+  os::Fd pidfd_;
+};
+
+}  // namespace
+
+detail::Identity& detail::identity() noexcept {
+  Identity* mine = self.load(std::memory_order_acquire);
+  if (mine != nullptr) return *mine;
+  auto* fresh = new Identity;
+  if (self.compare_exchange_strong(mine, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
+  return *mine;
+}
+
+void detail::become(Identity* mine) noexcept { self.store(mine, std::memory_order_release); }
+
+std::string detail::Identity::next_child_path() {
+  const std::string number = std::to_string(children_named.fetch_add(1, std::memory_order_relaxed) + 1);
+  return path.empty() ? number : path + ":" + number;
+}
+
+bool ProcessInfo::is_alive() const { return !watched_ || !watched_->ended(); }
+
+bool ProcessInfo::join(Deadline deadline) const {
+  if (!watched_) throw InvalidState("process '" + name_ + "' can't wait for its own end");
+  return watched_->wait(deadline);
+}
+
+int ProcessInfo::sentinel() const {
+  if (!watched_) throw InvalidState("process '" + name_ + "' can't wait for its own end");
+  return watched_->sentinel();
+}
+
+ProcessInfo current_process() { return {os::self_pid(), detail::identity().name, nullptr}; }
+
+std::optional<ProcessInfo> parent_process() {
+  const detail::Identity& mine = detail::identity();
+  if (mine.parent == 0) return std::nullopt;
+  return ProcessInfo(mine.parent, mine.parent_name, std::make_shared<Parent>(mine.parent));
+}
+
+std::vector<ProcessInfo> active_children() {
+  std::vector<ProcessInfo> alive;
+  for (const auto& child : detail::Children::get().all()) {
+    if (!child->ended()) alive.emplace_back(child->pid(), child->name(), child);
+  }
+  return alive;
+}
+
+unsigned cpu_count() { return os::usable_cpus(); }
+
+}  // namespace multiproc
