@@ -35,16 +35,21 @@ struct ArchiveState {
   }
 };
 
-void DeleteArchiveState::operator()(ArchiveState* state) const noexcept { delete state; }
+void DeleteArchiveState::operator()(ArchiveState* state) const noexcept {
+  delete state;
+}
 
 namespace {
 
-std::string begin_text(std::string_view what) { return std::string("decode: ").append(what); }
+std::string begin_text(std::string_view what) {
+  return std::string("decode: ").append(what);
+}
 
 }  // namespace
 
 void throw_too_short(std::string_view what, std::size_t needed, std::size_t left) {
-  throw DecodeError(begin_text(what) + ": " + std::to_string(needed) + " bytes needed, " + std::to_string(left) + " left");
+  throw DecodeError(begin_text(what) + ": " + std::to_string(needed) + " bytes needed, " + std::to_string(left) +
+                    " left");
 }
 
 void throw_too_long(std::string_view what, std::uint64_t count, std::size_t least_each, std::size_t left) {
@@ -108,9 +113,15 @@ bool Encoder::first_version_of(std::type_index type) {
   return true;
 }
 
-bool Encoder::first_visit(const void* object, std::type_index type) { return state().first_visit(object, type); }
-void Encoder::defer(std::function<void()> job) { state().deferred.push_back(std::move(job)); }
-void Encoder::serializeDeferments() { state().run_deferred(); }
+bool Encoder::first_visit(const void* object, std::type_index type) {
+  return state().first_visit(object, type);
+}
+void Encoder::defer(std::function<void()> job) {
+  state().deferred.push_back(std::move(job));
+}
+void Encoder::serializeDeferments() {
+  state().run_deferred();
+}
 
 os::Fd Decoder::take_fd() {
   std::uint32_t index = 0;
@@ -142,8 +153,14 @@ std::uint32_t Decoder::load_class_version(std::type_index type) {
   return version;
 }
 
-bool Decoder::first_visit(const void* object, std::type_index type) { return state().first_visit(object, type); }
-void Decoder::defer(std::function<void()> job) { state().deferred.push_back(std::move(job)); }
-void Decoder::serializeDeferments() { state().run_deferred(); }
+bool Decoder::first_visit(const void* object, std::type_index type) {
+  return state().first_visit(object, type);
+}
+void Decoder::defer(std::function<void()> job) {
+  state().deferred.push_back(std::move(job));
+}
+void Decoder::serializeDeferments() {
+  state().run_deferred();
+}
 
 }  // namespace multiproc

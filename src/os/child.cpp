@@ -81,10 +81,8 @@ Result<Child> Child::adopt(pid_t pid, Fd end) noexcept {
   if (pidfd) {
     child.end_ = std::move(pidfd.value());
     child.by_pidfd_ = true;
-    // Is it still ours? With SIGCHLD ignored a short child may be gone, and its pid somebody else's.
-    siginfo_t info{};
-    const auto ours = wait_id(kByPidfd, static_cast<id_t>(child.end_.get()), WNOHANG | WNOWAIT, info, nullptr);
-    if (ours || ours.error() != ECHILD) return child;
+    child.end_tells_ = true;
+    return child;
   } else if (end && refused(pidfd.error())) {
     child.end_ = std::move(end);
     return child;
@@ -92,16 +90,16 @@ Result<Child> Child::adopt(pid_t pid, Fd end) noexcept {
     child.destroy();
     return pidfd.failure();
   }
-  child.gone_ = true;
-  child.by_pidfd_ = false;
+  child.gone_ = true;  // ESRCH: with SIGCHLD ignored a short child leaves nothing behind
   Result<Fd> ended = always_readable();
   if (!ended) return ended.failure();
   child.end_ = std::move(ended.value());
+  child.end_tells_ = true;
   return child;
 }
 
 Result<bool> Child::wait(Deadline deadline) const noexcept {
-  if (by_pidfd_ || gone_) return wait_readable(end_.get(), deadline);
+  if (end_tells_) return wait_readable(end_.get(), deadline);
   // A grandchild may hold the pipe open beyond the child's end: look at the child itself now and then.
   for (;;) {
     const Deadline slice = Deadline::earlier(deadline, std::chrono::milliseconds(20));

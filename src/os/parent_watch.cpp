@@ -29,7 +29,7 @@ struct LifelineList {
     return *list;
   }
 
-  void close_in_child() noexcept {
+  [[gnu::hot]] void close_in_child() noexcept {
     for (Lifeline* line = first; line != nullptr; line = line->next_) {
       line->write_.reset();
       line->listed_ = false;

@@ -113,7 +113,7 @@ unsigned affinity_count() {
 
 }  // namespace
 
-pid_t self_pid() noexcept { return ::getpid(); }
+[[gnu::hot]] pid_t self_pid() noexcept { return ::getpid(); }
 
 pid_t parent_pid() noexcept { return ::getppid(); }
 
@@ -150,7 +150,7 @@ std::string own_image() {
 
 char** environment() noexcept { return environ; }
 
-void exit_now(int code) noexcept {
+[[gnu::hot]] void exit_now(int code) noexcept {
   if (__gcov_dump != nullptr) __gcov_dump();
   ::_exit(code);
 }

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <stdio_ext.h>
 
 #include <dlfcn.h>
 #include <sys/single_threaded.h>
@@ -23,11 +24,11 @@ struct StreamList {
 StreamList list;
 std::atomic<bool> looked_up{false};
 
-bool holds_output(const std::FILE* stream) noexcept {
+[[gnu::hot]] bool holds_output(const std::FILE* stream) noexcept {
   return stream->_IO_write_ptr > stream->_IO_write_base || stream->_mode > 0;  // _mode: wide, held elsewhere
 }
 
-void flush_unless_taken(std::FILE* stream) noexcept {
+[[gnu::hot]] void flush_unless_taken(std::FILE* stream) noexcept {
   if (!holds_output(stream) || ::ftrylockfile(stream) != 0) return;
   std::fflush(stream);
   ::funlockfile(stream);
@@ -35,7 +36,7 @@ void flush_unless_taken(std::FILE* stream) noexcept {
 
 }  // namespace
 
-void prepare_flush_streams() noexcept {
+[[gnu::hot]] void prepare_flush_streams() noexcept {
   if (looked_up.load(std::memory_order_acquire)) return;
   list.first = static_cast<std::FILE**>(::dlsym(RTLD_DEFAULT, "_IO_list_all"));
   list.lock = reinterpret_cast<void (*)()>(::dlsym(RTLD_DEFAULT, "_IO_list_lock"));
@@ -44,7 +45,7 @@ void prepare_flush_streams() noexcept {
   looked_up.store(true, std::memory_order_release);
 }
 
-void flush_streams() noexcept {
+[[gnu::hot]] void flush_streams() noexcept {
   prepare_flush_streams();
   if (list.first == nullptr) {  // a static glibc
     flush_unless_taken(stdout);
@@ -55,6 +56,14 @@ void flush_streams() noexcept {
   if (shared) list.lock();
   for (std::FILE* stream = *list.first; stream != nullptr; stream = stream->_chain) flush_unless_taken(stream);
   if (shared) list.unlock();
+}
+
+[[gnu::hot]] void discard_streams() noexcept {
+  if (list.first == nullptr) return;
+  // No lock: it is a child's only thread, and glibc holds the list whole over a fork.
+  for (std::FILE* stream = *list.first; stream != nullptr; stream = stream->_chain) {
+    if (holds_output(stream)) ::__fpurge(stream);
+  }
 }
 
 }  // namespace multiproc::os

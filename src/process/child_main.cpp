@@ -31,7 +31,7 @@ namespace {
 // A stream that the program told to throw (exceptions()) must not throw at us. One that goes through stdio, as all of
 // them do until sync_with_stdio(false), holds nothing; not calling into libstdc++ saves a child five page faults.
 template <class Char>
-void flush(std::basic_ostream<Char>& stream) noexcept {
+[[gnu::hot]] void flush(std::basic_ostream<Char>& stream) noexcept {
   if (stream.rdbuf() == nullptr) return;
 #if __has_include(<ext/stdio_sync_filebuf.h>)
   const std::basic_streambuf<Char>& buffer = *stream.rdbuf();
@@ -85,7 +85,7 @@ void tell_uncaught() noexcept {
   }
 }
 
-[[noreturn]] void end_forked(int code) noexcept {
+[[noreturn, gnu::hot]] void end_forked(int code) noexcept {
   Children::get().end_all();
   flush_all();
   leave_print_family();
@@ -97,7 +97,7 @@ void tell_uncaught() noexcept {
   std::exit(code);
 }
 
-[[noreturn]] void run_target(Task& task, void (*end)(int) noexcept) noexcept {
+[[noreturn, gnu::hot]] void run_target(Task& task, void (*end)(int) noexcept) noexcept {
   int code = 0;
   try {
     task.run();
@@ -115,7 +115,7 @@ void tell_uncaught() noexcept {
 
 }  // namespace
 
-void flush_all() noexcept {
+[[gnu::hot]] void flush_all() noexcept {
   flush(std::cout);
   flush(std::clog);
   flush(std::cerr);
@@ -123,7 +123,8 @@ void flush_all() noexcept {
   os::flush_streams();
 }
 
-void live_forked(Task& task) noexcept {
+[[gnu::hot]] void live_forked(Task& task) noexcept {
+  os::discard_streams();
   // std::exit in the target would run the parent's handlers and static destructors. This one stands in front of them
   // all, and doesn't return.
   ::on_exit([](int code, void*) { end_forked(code); }, nullptr);

@@ -8,13 +8,16 @@
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <new>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include <multiproc/error.hpp>
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/os/launch.hpp>
+#include <multiproc/os/poll.hpp>
 #include <multiproc/os/self.hpp>
 #include <multiproc/os/socket.hpp>
 #include <multiproc/process/start_method.hpp>
@@ -58,26 +61,51 @@ __attribute__((constructor(101))) void notice_birth() noexcept {
   if (watch != 0) (void)os::watch_parent({parent, lifeline});
 }
 
-// Everything from the socket that the parent sends. The parent's end on the way is this process's end, without a word.
-struct Received {
-  SpawnOrder order;
-  std::unique_ptr<Task> task;
+// The parent, heard through its socket. Its end is this process's end too, without a word: there is nobody to tell.
+class Parent {
+ public:
+  explicit Parent(int socket) : socket_(socket) {
+    if (auto opened = os::open_pidfd(born_to)) pidfd_ = std::move(opened.value());
+    if (os::parent_pid() != born_to) os::exit_now(1);  // gone; the pidfd may be a stranger's
+  }
+
+  void receive(std::span<std::byte> into) {
+    while (!into.empty()) {
+      await();
+      const auto got = os::receive_some(socket_, into, Deadline::never());
+      if (!got || got.value() == 0) os::exit_now(1);
+      into = into.subspan(got.value());
+    }
+  }
+
+  std::vector<os::Fd> receive_fds(std::size_t count) {
+    if (count == 0) return {};
+    await();
+    return os::receive_fds(socket_, count, Deadline::never())
+        .or_throw("the descriptors of the start message", "Raise the limit of open files (ulimit -n)");
+  }
+
+ private:
+  // The end of the stream alone would not do: a child that the parent forked meanwhile may hold its end of the socket.
+  void await() {
+    std::array<os::PollItem, 2> items{os::PollItem{socket_}, os::PollItem{pidfd_.get()}};
+    const auto ready = os::poll_all(std::span(items).first(pidfd_ ? 2 : 1), Deadline::never());
+    if (!ready || !items[0].ready) os::exit_now(1);
+  }
+
+  int socket_;
+  os::Fd pidfd_;
 };
 
-void receive(int socket, std::span<std::byte> into) {
-  if (!os::receive_all(socket, into, Deadline::never())) os::exit_now(1);
-}
-
 std::unique_ptr<Task> make_task_from(int socket, SpawnOrder& order) {
+  Parent parent(socket);
   OrderHeader header;
-  receive(socket, std::as_writable_bytes(std::span(&header, 1)));
+  parent.receive(std::as_writable_bytes(std::span(&header, 1)));
   if (header.magic != OrderHeader::kMagic) throw DecodeError("the start message is of another version of the library");
   const auto bytes = std::make_unique_for_overwrite<std::byte[]>(header.bytes);
-  receive(socket, {bytes.get(), header.bytes});
-  auto fds = os::receive_fds(socket, header.descriptors, Deadline::never());
-  if (!fds) os::throw_failure(fds.failure(), "the descriptors of the start message", "Raise ulimit -n");
+  parent.receive({bytes.get(), header.bytes});
 
-  Decoder in({bytes.get(), header.bytes}, std::move(fds.value()));
+  Decoder in({bytes.get(), header.bytes}, parent.receive_fds(header.descriptors));
   order = in.read<SpawnOrder>();
   if (order.has_print_family) adopt_print_family(in.take_fd());
   os::ChildSetup setup;

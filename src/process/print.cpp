@@ -5,7 +5,6 @@
 #include <array>
 #include <cerrno>
 #include <iostream>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,15 +23,17 @@ namespace multiproc::detail {
 namespace {
 
 // What one call brings out, in its order: a newline after a torn text, what was pending, and the text.
+enum Part { kNewline, kOfStdio, kOfStream, kOfLog, kLine, kParts };
+
 struct Text {
-  std::array<std::string_view, 5> parts{};
+  std::array<std::string_view, kParts> parts{};
   std::size_t size = 0;  // without the newline
 
-  void set(std::size_t part, std::string_view text) noexcept {
+  void set(Part part, std::string_view text) noexcept {
     parts[part] = text;
     size += text.size();
   }
-  std::size_t newline() const noexcept { return parts[0].size(); }
+  bool is_line_only() const noexcept { return size == parts[kLine].size(); }
 
   /// Whether the first `count` bytes end within a line.
   bool is_torn_at(std::size_t count) const noexcept {
@@ -75,7 +76,7 @@ os::Result<> write_exactly(std::FILE* stream, PrintStream name, int fd, Text& te
   if (flushes) {
     if (const auto flushed = flush_quietly(stream); !flushed) return flushed;
   }
-  if (print.after_torn_text()) text.parts[0] = "\n";
+  if (print.after_torn_text()) text.parts[kNewline] = "\n";
   auto result = os::write_quietly(fd, text.parts, written);
   // To a reader that has gone nobody will print any more.
   const bool is_left_torn = text.is_torn_at(written) || (print.after_torn_text() && written == 0);
@@ -84,51 +85,72 @@ os::Result<> write_exactly(std::FILE* stream, PrintStream name, int fd, Text& te
 }
 
 os::Result<> write_text(std::FILE* stream, PrintStream name, int fd, Text& text, std::size_t& written) {
-  if (name != kOther && text.size <= os::kWholeWrite && !needs_flush(stream)) {
-    if (const ShortPrint print(name); print) {
-      auto result = os::write_quietly(fd, text.parts, written);
-      if (!result && result.error() != EPIPE && text.is_torn_at(written)) {
-        if (const auto target = os::target_of(fd)) note_torn_text(target.value());
-      }
-      return result;
-    }
+  if (name == kOther || text.size > os::kWholeWrite || needs_flush(stream)) {
+    return write_exactly(stream, name, fd, text, written);
   }
-  return write_exactly(stream, name, fd, text, written);
+  std::optional<os::Result<>> result;
+  if (const ShortPrint print(name); print) {
+    result = text.is_line_only() ? os::write_line(fd, text.parts[kLine], written)
+                                 : os::write_quietly(fd, text.parts, written);
+  }
+  if (!result) return write_exactly(stream, name, fd, text, written);
+  if (!*result && result->error() != EPIPE && text.is_torn_at(written)) {
+    if (const auto target = os::target_of(fd)) note_torn_text(target.value());
+  }
+  return *result;
 }
 
-void show(std::FILE* stream, std::string_view line) {
-  flush_foreign_buffers(stream);
-  const StreamLock lock(stream);
-  const int fd = descriptor_of(stream);
+PrintStream name_of(std::FILE* stream, int fd) noexcept {
+  if (stream == stdout && fd == 1) return kStdout;
+  if (stream == stderr && fd == 2) return kStderr;
+  return kOther;
+}
+
+// Everything that is not a short line with nothing before it. The stream is locked.
+void show_any(std::FILE* stream, int fd, bool takes_iostreams, std::string_view line) {
+  const PrintStream name = name_of(stream, fd);
   if (fd < 0) {
     const auto result = write_by_stdio(stream, line);
     if (!result) fail(result.error(), kOther, fd, 0, line.size());
     return;
   }
-  PrintStream name = kOther;
-  if (stream == stdout && fd == 1) name = kStdout;
-  if (stream == stderr && fd == 2) name = kStderr;
-
   Text text;
-  text.set(1, take_pending(stream));
-  if (stream == stdout) text.set(2, take_pending(std::cout, fd));
-  if (stream == stderr) {
-    text.set(2, take_pending(std::cerr, fd));
-    text.set(3, take_pending(std::clog, fd));
+  text.set(kOfStdio, take_pending(stream));
+  if (takes_iostreams) {
+    text.set(kOfStream, take_pending(stream == stdout ? std::cout : std::cerr, fd));
+    if (stream == stderr) text.set(kOfLog, take_pending(std::clog, fd));
   }
-  text.set(4, line);
+  text.set(kLine, line);
   std::size_t written = 0;
   const auto result = write_text(stream, name, fd, text, written);
   forget_position(stream);
   if (result) return;
-  fail(result.error(), name, fd, written > text.newline() ? written - text.newline() : 0, text.size);
+  const std::size_t newline = text.parts[kNewline].size();
+  fail(result.error(), name, fd, written > newline ? written - newline : 0, text.size);
+}
+
+void show(std::FILE* stream, std::string_view line) {
+  const bool has_iostreams = has_own_buffers(stream);
+  if (has_iostreams) flush_foreign_buffers(stream);
+  const StreamLock lock(stream);
+  const int fd = descriptor_of(stream);
+  const PrintStream name = name_of(stream, fd);
+  if (name != kOther && !has_iostreams && line.size() <= os::kWholeWrite && holds_nothing(stream)) {
+    std::size_t written = 0;
+    if (const ShortPrint print(name); print && os::write_line(fd, line, written)) {
+      forget_position(stream);
+      return;
+    }
+    if (written != 0) return;
+  }
+  show_any(stream, fd, has_iostreams, line);
 }
 
 }  // namespace
 
 void vprint(std::FILE* stream, fmt::string_view format, fmt::format_args args, bool newline) {
   fmt::memory_buffer line;
-  fmt::vformat_to(std::back_inserter(line), format, args);
+  fmt::vformat_to(fmt::appender(line), format, args);
   if (newline) line.push_back('\n');
   show(stream, {line.data(), line.size()});
 }

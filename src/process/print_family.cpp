@@ -156,8 +156,12 @@ void set_target(PrintSlot& slot, const os::Target& target) noexcept {
 
 // --- busy ------------------------------------------------------------------------------------------------------------
 
+// Looks first: an exchange would cost every print as much as its lock. Who begins to wait between the look and the
+// store is not woken, and looks again by itself after a millisecond or a few.
 void end_busy(PrintSlot& slot) noexcept {
-  if (slot.busy.exchange(kIdle, std::memory_order_release) == kAwaited) (void)os::futex_wake(slot.busy, INT_MAX);
+  const bool is_awaited = slot.busy.load(std::memory_order_relaxed) == kAwaited;
+  slot.busy.store(kIdle, std::memory_order_release);
+  if (is_awaited) (void)os::futex_wake(slot.busy, INT_MAX);
 }
 
 // Whether `slot` has left the print it was in, or did so before `slice` passed. A stale word of an earlier owner counts

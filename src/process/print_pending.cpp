@@ -2,8 +2,6 @@
 
 #include "process/print_pending.hpp"
 
-#include <stdio_ext.h>
-
 #include <cerrno>
 #include <cwchar>
 #include <iostream>
@@ -87,8 +85,18 @@ int descriptor_of(std::FILE* stream) noexcept {
   return fd;
 }
 
-void flush_foreign_buffers(std::FILE* stream) {
+bool has_own_buffers(std::FILE* stream) noexcept {
   ensure_iostreams();
+  const auto has_own = [](const auto& iostream) noexcept {
+    const auto* buffer = iostream.rdbuf();
+    return buffer != nullptr && kind_of(*buffer) != Kind::kStdio;
+  };
+  if (stream == stdout) return has_own(std::cout) || has_own(std::wcout);
+  if (stream == stderr) return has_own(std::cerr) || has_own(std::clog) || has_own(std::wcerr) || has_own(std::wclog);
+  return false;
+}
+
+void flush_foreign_buffers(std::FILE* stream) {
   if (stream == stdout) {
     flush_if_foreign(std::cout);
     flush_if_foreign(std::wcout);

@@ -8,6 +8,8 @@
 // reading, stream buffers of the program's own) it is flushed.
 #pragma once
 
+#include <stdio_ext.h>
+
 #include <cstdio>
 #include <ostream>
 #include <string_view>
@@ -19,8 +21,8 @@ namespace multiproc::detail {
 /// The lock of a FILE, which its own functions take too.
 class StreamLock {
  public:
-  explicit StreamLock(std::FILE* stream) noexcept;
-  ~StreamLock();
+  explicit StreamLock(std::FILE* stream) noexcept : stream_(stream) { ::flockfile(stream); }
+  ~StreamLock() { ::funlockfile(stream_); }
   StreamLock(const StreamLock&) = delete;
   StreamLock& operator=(const StreamLock&) = delete;
 
@@ -31,9 +33,16 @@ class StreamLock {
 /// The descriptor of `stream`, or -1.
 int descriptor_of(std::FILE* stream) noexcept;
 
+/// Whether an iostream that writes to `stream` (stdout, stderr) has a buffer of its own: std::cout after
+/// sync_with_stdio(false), or with a stream buffer of the program's.
+bool has_own_buffers(std::FILE* stream) noexcept;
+
 /// Flushes the std::cout family (for stdout) or the std::cerr family (for stderr) where it writes by a stream buffer of
 /// the program's own. To be called before any lock is taken: such a buffer may print.
 void flush_foreign_buffers(std::FILE* stream);
+
+/// Whether stdio holds nothing for `stream`, and no position that was read ahead.
+inline bool holds_nothing(std::FILE* stream) noexcept { return ::__fpending(stream) == 0 && ::__freading(stream) == 0; }
 
 /// Takes what `stream` holds; empty when `needs_flush(stream)`. The view lasts until somebody writes to the stream.
 std::string_view take_pending(std::FILE* stream) noexcept;

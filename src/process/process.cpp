@@ -21,7 +21,7 @@ Process::Process(std::unique_ptr<detail::Task> task, ProcessOptions options)
 
 Process::Process(Process&&) noexcept = default;
 
-Process& Process::operator=(Process&& other) {
+Process& Process::operator=(Process&& other) noexcept {
   if (this == &other) return *this;
   end();
   task_ = std::move(other.task_);
@@ -35,9 +35,7 @@ Process::~Process() { end(); }
 
 void Process::end() noexcept {
   if (!running_ || !running_->is_ours()) return;
-  if (options_.daemon) running_->send(SIGKILL);
-  running_->wait(Deadline::never());
-  detail::Children::get().remove(*running_);
+  detail::Children::end(*running_);
   running_.reset();
 }
 

@@ -12,6 +12,17 @@
 
 namespace multiproc::detail {
 
+namespace {
+
+void kill_quietly(const Running& child) noexcept {
+  try {
+    child.send(SIGKILL);
+  } catch (...) {
+  }
+}
+
+}  // namespace
+
 Running::Running(std::unique_ptr<os::Lifeline> lifeline, std::string name, bool daemon)
     : owner_(os::self_pid()), name_(std::move(name)), daemon_(daemon), lifeline_(std::move(lifeline)) {}
 
@@ -47,7 +58,7 @@ void Running::send(int signal) const {
   child_.send(signal).or_throw("process '" + name_ + "', signal " + std::to_string(signal));
 }
 
-Children& Children::get() {
+[[gnu::hot]] Children& Children::get() {
   static auto* const children = new Children;  // never destroyed: static Process objects may outlive it
   return *children;
 }
@@ -86,16 +97,21 @@ std::vector<std::shared_ptr<Running>> Children::all() {
   return born;
 }
 
-void Children::end_all() noexcept {
+[[gnu::hot]] void Children::end_all() noexcept {
   if (owner_ != os::self_pid()) return;  // none of ours; and nothing written, see ForkMutex
-  const auto children = all();
-  for (const auto& child : children) {
-    if (child->daemon()) child->send(SIGKILL);
+  for (const auto& child : all()) {
+    if (child->daemon()) kill_quietly(*child);
   }
-  for (const auto& child : children) {
-    child->wait(Deadline::never());
-    remove(*child);
+  for (const auto& child : all()) end(*child);
+}
+
+void Children::end(const Running& child) noexcept {
+  if (child.daemon()) kill_quietly(child);
+  try {
+    child.wait(Deadline::never());
+  } catch (...) {
   }
+  get().remove(child);
 }
 
 }  // namespace multiproc::detail

@@ -84,6 +84,10 @@ class Children {
   void remove(const Running& child) noexcept;
   std::vector<std::shared_ptr<Running>> all();
 
+  /// Kills `child` if it is a daemon, waits for its end, and takes it off the list. What the kernel refuses (the child
+  /// runs as another user by now) is let be: there is nobody to tell.
+  static void end(const Running& child) noexcept;
+
   /// The end of this process: kills the daemons, waits for the others.
   void end_all() noexcept;
 

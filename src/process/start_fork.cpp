@@ -8,16 +8,17 @@
 
 namespace multiproc::detail {
 
-std::shared_ptr<Running> start_by_fork(const Order& order) {
+[[gnu::hot]] std::shared_ptr<Running> start_by_fork(const Order& order) {
   const ProcessOptions& options = order.options;
   const Identity& mine = identity();
 
   // Everything that the child needs is made here: between the fork and the target it may not allocate.
-  auto born_as = std::make_unique<Identity>();
-  born_as->name = options.name;
-  born_as->path = order.path;
-  born_as->parent = os::self_pid();
-  born_as->parent_name = mine.name;
+  // The identity may stand in this frame: in the child it is never left.
+  Identity born_as;
+  born_as.name = options.name;
+  born_as.path = order.path;
+  born_as.parent = os::self_pid();
+  born_as.parent_name = mine.name;
 
   os::ChildSetup setup = setup_of(options);
   const os::Fd directory = open_cwd(options);
@@ -41,7 +42,7 @@ std::shared_ptr<Running> start_by_fork(const Order& order) {
   os::Result<os::Forked> forked = os::fork_child(setup);
   if (!forked) throw_launch_failure(forked.failure(), options);
   if (forked.value().in_child) {
-    become(born_as.release());
+    become(&born_as);
     live_forked(order.task);
   }
   if (running->lifeline() != nullptr) running->lifeline()->child_end().reset();

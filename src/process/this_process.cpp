@@ -61,7 +61,7 @@ detail::Identity& detail::identity() noexcept {
   return *mine;
 }
 
-void detail::become(Identity* mine) noexcept { self.store(mine, std::memory_order_release); }
+[[gnu::hot]] void detail::become(Identity* mine) noexcept { self.store(mine, std::memory_order_release); }
 
 std::string detail::Identity::next_child_path() {
   const std::string number = std::to_string(children_named.fetch_add(1, std::memory_order_relaxed) + 1);

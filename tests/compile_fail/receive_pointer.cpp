@@ -3,4 +3,6 @@
 
 #include <multiproc/ipc/encode.hpp>
 
-const char* receive(const multiproc::Bytes& bytes) { return multiproc::decode<const char*>(bytes); }
+const char* receive(const multiproc::Bytes& bytes) {
+  return multiproc::decode<const char*>(bytes);
+}

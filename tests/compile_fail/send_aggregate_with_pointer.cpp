@@ -18,4 +18,6 @@ struct Job {
   std::vector<std::optional<Attachment>> attachments{};
 };
 
-multiproc::Encoded send(const Job& job) { return multiproc::encode(job); }
+multiproc::Encoded send(const Job& job) {
+  return multiproc::encode(job);
+}

@@ -3,4 +3,6 @@
 
 #include <multiproc/ipc/encode.hpp>
 
-multiproc::Encoded send() { return multiproc::encode("hello"); }
+multiproc::Encoded send() {
+  return multiproc::encode("hello");
+}

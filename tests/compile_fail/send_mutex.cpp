@@ -5,4 +5,6 @@
 
 #include <multiproc/ipc/encode.hpp>
 
-multiproc::Encoded send(const std::mutex& mutex) { return multiproc::encode(mutex); }
+multiproc::Encoded send(const std::mutex& mutex) {
+  return multiproc::encode(mutex);
+}

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// expect: multiproc: not sendable: a raw pointer points into this process's memory; send the value, a std::string, or a SharedMemory
+// expect: multiproc: not sendable: a raw pointer points into this process's memory; send the value, a std::string, or a
+// SharedMemory
 
 #include <multiproc/ipc/encode.hpp>
 
-multiproc::Encoded send(int* pointer) { return multiproc::encode(pointer); }
+multiproc::Encoded send(int* pointer) {
+  return multiproc::encode(pointer);
+}

@@ -5,4 +5,6 @@
 
 #include <multiproc/ipc/encode.hpp>
 
-multiproc::Encoded send(std::reference_wrapper<int> reference) { return multiproc::encode(reference); }
+multiproc::Encoded send(std::reference_wrapper<int> reference) {
+  return multiproc::encode(reference);
+}

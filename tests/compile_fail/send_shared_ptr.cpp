@@ -7,4 +7,6 @@
 
 #include <multiproc/ipc/encode.hpp>
 
-multiproc::Encoded send(const std::shared_ptr<int>& pointer) { return multiproc::encode(pointer); }
+multiproc::Encoded send(const std::shared_ptr<int>& pointer) {
+  return multiproc::encode(pointer);
+}

@@ -5,4 +5,6 @@
 
 #include <multiproc/ipc/encode.hpp>
 
-multiproc::Encoded send(const std::function<int()>& function) { return multiproc::encode(function); }
+multiproc::Encoded send(const std::function<int()>& function) {
+  return multiproc::encode(function);
+}

@@ -12,4 +12,6 @@ class Handle {
   [[maybe_unused]] int* at_;
 };
 
-multiproc::Encoded send(Handle handle) { return multiproc::encode(handle); }
+multiproc::Encoded send(Handle handle) {
+  return multiproc::encode(handle);
+}

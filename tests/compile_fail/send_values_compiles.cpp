@@ -14,4 +14,6 @@ struct Job {
   std::vector<std::vector<int>> rows{};
 };
 
-multiproc::Encoded send(const Job& job) { return multiproc::encode(job); }
+multiproc::Encoded send(const Job& job) {
+  return multiproc::encode(job);
+}

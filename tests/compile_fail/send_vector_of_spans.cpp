@@ -6,4 +6,6 @@
 
 #include <multiproc/ipc/encode.hpp>
 
-multiproc::Encoded send(const std::vector<std::span<const int>>& rows) { return multiproc::encode(rows); }
+multiproc::Encoded send(const std::vector<std::span<const int>>& rows) {
+  return multiproc::encode(rows);
+}

@@ -17,4 +17,6 @@ class Node {
   Node* next_ = nullptr;
 };
 
-multiproc::Encoded send(const Node& node) { return multiproc::encode(node); }
+multiproc::Encoded send(const Node& node) {
+  return multiproc::encode(node);
+}

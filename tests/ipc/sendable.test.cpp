@@ -33,6 +33,7 @@
 #include <variant>
 #include <vector>
 
+#include <gtest/gtest.h>
 #include <boost/container/deque.hpp>
 #include <boost/container/flat_map.hpp>
 #include <boost/container/flat_set.hpp>
@@ -43,7 +44,6 @@
 #include <boost/container/static_vector.hpp>
 #include <boost/container/string.hpp>
 #include <boost/container/vector.hpp>
-#include <gtest/gtest.h>
 
 using multiproc::Sendable;
 using multiproc::Shareable;
@@ -130,13 +130,13 @@ struct TreeOfPointers {
   void* data;
 };
 struct M32 {
-  int a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, c0, c1, c2, c3, c4, c5, c6, c7, c8,
-      c9, d0, d1;
+  int a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, c0, c1, c2, c3, c4, c5, c6, c7,
+      c8, c9, d0, d1;
 };
 struct M33 {
   M32 a;
-  int a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, c0, c1, c2, c3, c4, c5, c6, c7, c8,
-      c9, d0, d1;
+  int a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, c0, c1, c2, c3, c4, c5, c6, c7,
+      c8, c9, d0, d1;
 };
 union Either {
   int a;
@@ -205,13 +205,13 @@ TEST(SendableTest, TakesScalarsAndEnums) {
 }
 
 TEST(SendableTest, TakesContainersThatOwnTheirElements) {
-  EXPECT_TRUE((all_sendable<std::string, std::wstring, std::u8string, std::vector<int>, std::vector<bool>,
-                            std::vector<std::vector<std::string>>, std::deque<int>, std::list<int>,
-                            std::forward_list<int>, std::array<std::string, 3>, std::array<int, 0>, std::set<int>,
-                            std::multiset<std::string>, std::map<int, std::string>, std::multimap<int, int>,
-                            std::unordered_set<int>, std::unordered_multiset<int>, std::unordered_map<int, bool>,
-                            std::unordered_multimap<std::string, std::vector<int>>, std::pmr::vector<int>,
-                            std::pmr::string>));
+  EXPECT_TRUE(
+      (all_sendable<std::string, std::wstring, std::u8string, std::vector<int>, std::vector<bool>,
+                    std::vector<std::vector<std::string>>, std::deque<int>, std::list<int>, std::forward_list<int>,
+                    std::array<std::string, 3>, std::array<int, 0>, std::set<int>, std::multiset<std::string>,
+                    std::map<int, std::string>, std::multimap<int, int>, std::unordered_set<int>,
+                    std::unordered_multiset<int>, std::unordered_map<int, bool>,
+                    std::unordered_multimap<std::string, std::vector<int>>, std::pmr::vector<int>, std::pmr::string>));
 }
 
 TEST(SendableTest, TakesContainersThatLookLikeTheStandardOnes) {
@@ -222,16 +222,17 @@ TEST(SendableTest, TakesContainersThatLookLikeTheStandardOnes) {
 }
 
 TEST(SendableTest, TakesVocabularyTypes) {
-  EXPECT_TRUE((all_sendable<std::pair<int, std::string>, std::tuple<>, std::tuple<int, bool, std::string>,
-                            std::optional<std::string>, std::variant<std::monostate, int, std::string>, std::monostate,
-                            std::chrono::nanoseconds, std::chrono::duration<double>, std::chrono::system_clock::time_point,
-                            std::chrono::steady_clock::time_point, std::complex<double>, std::bitset<7>,
-                            std::bitset<200>, std::filesystem::path, std::unique_ptr<int>>));
+  EXPECT_TRUE(
+      (all_sendable<std::pair<int, std::string>, std::tuple<>, std::tuple<int, bool, std::string>,
+                    std::optional<std::string>, std::variant<std::monostate, int, std::string>, std::monostate,
+                    std::chrono::nanoseconds, std::chrono::duration<double>, std::chrono::system_clock::time_point,
+                    std::chrono::steady_clock::time_point, std::complex<double>, std::bitset<7>, std::bitset<200>,
+                    std::filesystem::path, std::unique_ptr<int>>));
 }
 
 TEST(SendableTest, LooksIntoAggregates) {
-  EXPECT_TRUE((all_sendable<Empty, Point, Arrays, HoldsNoDefault, InitialisedNoDefault, MoveOnly, Bits, Tagged, Tree,
-                            Chain, M32, Optional>));
+  EXPECT_TRUE(
+      (all_sendable<Empty, Point, Arrays, InitialisedNoDefault, MoveOnly, Bits, Tagged, Tree, Chain, M32, Optional>));
 }
 
 TEST(SendableTest, CountsMembersAndNotTheElementsOfArrays) {
@@ -281,6 +282,7 @@ TEST(SendableTest, RefusesClassesThatSayNothing) {
   EXPECT_EQ(reason<Derived>, Reason::not_seen_through);
   EXPECT_EQ(reason<Reference>, Reason::not_seen_through);
   EXPECT_EQ(reason<ConstReference>, Reason::reference);
+  EXPECT_EQ(reason<HoldsNoDefault>, Reason::const_with_array);
   EXPECT_EQ(reason<M33>, Reason::not_seen_through);
   EXPECT_EQ(reason<Either>, Reason::not_seen_through);
   EXPECT_EQ(reason<Virtual>, Reason::unknown);
@@ -320,7 +322,8 @@ TEST(ShareableTest, TakesWhatMayLieInSharedMemoryAsItIs) {
 }
 
 TEST(ShareableTest, RefusesPointersAndWhatIsNotTriviallyCopyable) {
-  EXPECT_FALSE((Shareable<int*> || Shareable<Pointer> || Shareable<std::optional<int*>> || Shareable<std::string_view>));
+  EXPECT_FALSE(
+      (Shareable<int*> || Shareable<Pointer> || Shareable<std::optional<int*>> || Shareable<std::string_view>));
   EXPECT_FALSE((Shareable<std::string> || Shareable<Arrays> || Shareable<Tree> || Shareable<int&>));
   EXPECT_FALSE((Shareable<Opaque> || Shareable<Handle> || Shareable<std::reference_wrapper<int>>));
 }

@@ -8,11 +8,14 @@
 // Encoder and Decoder (detail/archive.hpp) do several values, handles with descriptors, and encode into the caller's
 // memory; they are cereal archives as well. The encoding is that of one machine and one program: not a file format.
 //
-// Errors      Not Sendable: one line from the compiler. Bytes that are no encoding of T, were cut short, claim absurd lengths,
-//             or have something left over: DecodeError. The size of what gets allocated is bounded by the size of the bytes.
+// Errors      Not Sendable: one line from the compiler. Bytes that are no encoding of T, were cut short, claim absurd
+// lengths,
+//             or have something left over: DecodeError. The size of what gets allocated is bounded by the size of the
+//             bytes.
 // Nesting     Values nest at most 1000 levels of classes deep, in both directions.
 // Containers  Hash functions, comparisons and allocators do not travel: default ones are made.
-// Padding     Trivially copyable aggregates go as they lie in memory, the padding between their members included, except
+// Padding     Trivially copyable aggregates go as they lie in memory, the padding between their members included,
+// except
 //             that nothing which holds a bool does: an arriving bool is always false or true.
 // Stands on   sendable.hpp, cereal/access.hpp.
 #pragma once
@@ -77,7 +80,8 @@ T decode(std::span<const std::byte> bytes, std::vector<os::Fd> fds = {}) {
   } else {
     // What is well-formed at a glance needs no Decoder; all else gets one, and its errors.
     if constexpr (detail::flat<T> && detail::kind<T> != detail::Kind::empty) {
-      if (bytes.size() == sizeof(T) && fds.empty()) [[likely]] return detail::load_flat<T>(bytes.data());
+      if (bytes.size() == sizeof(T) && fds.empty()) [[likely]]
+        return detail::load_flat<T>(bytes.data());
     } else if constexpr (detail::flat_run<T>) {
       std::uint64_t length = 0;
       if (bytes.size() >= sizeof length && fds.empty()) [[likely]] {

@@ -4,13 +4,15 @@
 //
 // Sendable are
 //   - arithmetic types, enums, std::byte;
-//   - containers of Sendables that own their elements (std's, Boost's, look-alikes; vector<bool>, strings of any character),
-//     array, pair, tuple, optional, variant, monostate, unique_ptr of a value, complex, bitset, filesystem::path, chrono's
-//     durations and time points;
+//   - containers of Sendables that own their elements (std's, Boost's, look-alikes; vector<bool>, strings of any
+//   character),
+//     array, pair, tuple, optional, variant, monostate, unique_ptr of a value, complex, bitset, filesystem::path,
+//     chrono's durations and time points;
 //   - aggregates whose members are: they are looked into at compile time, C arrays and up to 32 members, and a pointer
 //     inside is found;
 //   - classes with cereal functions: serialize, save and load, save_minimal and load_minimal; members (private ones of
-//     a class that befriends cereal::access) or beside the class; with or without a version. They need a default constructor;
+//     a class that befriends cereal::access) or beside the class; with or without a version. They need a default
+//     constructor;
 //   - trivially copyable classes for which sendable_as_bytes is true;
 //   - types that specialise Travel, such as this library's handles.
 // What is refused is refused while compiling, with one line that names the offender and the remedy: functions that take

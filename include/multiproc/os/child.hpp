@@ -20,6 +20,7 @@
 
 namespace multiproc::os {
 
+/// wait() and sentinel() may be called while another thread calls any of the others; these want a lock.
 class Child {
  public:
   Child() noexcept = default;
@@ -49,6 +50,7 @@ class Child {
   pid_t pid_ = 0;
   Fd end_;
   bool by_pidfd_ = false;
+  bool end_tells_ = false;  // end_ is readable exactly when the child has ended; false for the pipe
   bool gone_ = false;  // ended, and the status was taken by somebody else
 };
 

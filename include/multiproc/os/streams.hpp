@@ -11,6 +11,10 @@ namespace multiproc::os {
 /// and when nothing is held nothing is written to, which saves a fresh child its page faults.
 void flush_streams() noexcept;
 
+/// Forgets what the streams hold. For a forked child: it is the parent's, who will bring it out. Only where the parent
+/// could not flush before (another thread was writing, the disk was full) is there anything to forget.
+void discard_streams() noexcept;
+
 /// Looks up what flush_streams() needs, so that a forked child finds it.
 void prepare_flush_streams() noexcept;
 

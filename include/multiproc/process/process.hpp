@@ -77,7 +77,7 @@ class Process {
   }
 
   Process(Process&& other) noexcept;
-  Process& operator=(Process&& other);  // ends what it held before, as the destructor does
+  Process& operator=(Process&& other) noexcept;  // ends what it held before, as the destructor does
 
   /// Not a daemon: waits for its end. A daemon: kills it and takes its status. Nothing to do when joined, closed, not
   /// started, or in another process than the one that started it.

@@ -84,7 +84,8 @@ struct DeleteArchiveState {
   void operator()(ArchiveState* state) const noexcept;
 };
 
-// Values nest no deeper than this, in both directions: bytes that claim to nest a million levels must not eat the stack.
+// Values nest no deeper than this, in both directions: bytes that claim to nest a million levels must not eat the
+// stack.
 inline constexpr unsigned max_depth = 1000;
 
 /// Counts the levels of nesting of one archive.
@@ -99,7 +100,8 @@ class Nested;
 
 }  // namespace detail
 
-/// Appends values to a buffer that grows, or to the caller's memory first. Not to be copied, moved or shared by threads.
+/// Appends values to a buffer that grows, or to the caller's memory first. Not to be copied, moved or shared by
+/// threads.
 class Encoder final : public cereal::detail::OutputArchiveBase, public cereal::MultiprocArchive {
  public:
   using is_loading = std::false_type;
@@ -134,7 +136,8 @@ class Encoder final : public cereal::detail::OutputArchiveBase, public cereal::M
 
   /// `size` bytes as they are.
   void write(const void* data, std::size_t size) {
-    if (size > static_cast<std::size_t>(end_ - cursor_)) [[unlikely]] grow(size);
+    if (size > static_cast<std::size_t>(end_ - cursor_)) [[unlikely]]
+      grow(size);
     if (size != 0) std::memcpy(cursor_, data, size);
     cursor_ += size;
   }
@@ -142,7 +145,8 @@ class Encoder final : public cereal::detail::OutputArchiveBase, public cereal::M
 
   /// `size` bytes for the caller to fill at once.
   std::byte* append(std::size_t size) {
-    if (size > static_cast<std::size_t>(end_ - cursor_)) [[unlikely]] grow(size);
+    if (size > static_cast<std::size_t>(end_ - cursor_)) [[unlikely]]
+      grow(size);
     return std::exchange(cursor_, cursor_ + size);
   }
 
@@ -243,7 +247,8 @@ class Decoder final : public cereal::detail::InputArchiveBase, public cereal::Mu
 
   /// The next `size` bytes where they lie. `what` is named in the DecodeError when there are fewer.
   const std::byte* take(std::size_t size, std::string_view what) {
-    if (size > left()) [[unlikely]] detail::throw_too_short(what, size, left());
+    if (size > left()) [[unlikely]]
+      detail::throw_too_short(what, size, left());
     return std::exchange(cursor_, cursor_ + size);
   }
   std::span<const std::byte> read_bytes(std::size_t size) { return {take(size, "bytes"), size}; }
@@ -252,11 +257,13 @@ class Decoder final : public cereal::detail::InputArchiveBase, public cereal::Mu
   std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - cursor_); }
   std::span<const std::byte> rest() const noexcept { return {cursor_, left()}; }
 
-  /// A number of things that take at least `least_each` bytes each (>= 1), or DecodeError: the bytes left can't hold them.
+  /// A number of things that take at least `least_each` bytes each (>= 1), or DecodeError: the bytes left can't hold
+  /// them.
   std::size_t read_length(std::size_t least_each, std::string_view what) {
     std::uint64_t count = 0;
     std::memcpy(&count, take(sizeof count, what), sizeof count);
-    if (count > left() / least_each) [[unlikely]] detail::throw_too_long(what, count, least_each, left());
+    if (count > left() / least_each) [[unlikely]]
+      detail::throw_too_long(what, count, least_each, left());
     return static_cast<std::size_t>(count);
   }
 
@@ -302,7 +309,8 @@ template <class Archive>
 class Nested {
  public:
   explicit Nested(Archive& archive) : archive_(archive) {
-    if (archive.depth_ == max_depth) [[unlikely]] throw_too_deep(std::is_same_v<Archive, Decoder>);
+    if (archive.depth_ == max_depth) [[unlikely]]
+      throw_too_deep(std::is_same_v<Archive, Decoder>);
     ++archive.depth_;
   }
   Nested(const Nested&) = delete;

@@ -2,8 +2,8 @@
 //
 // multiproc/ipc/detail/bytes.hpp: Bytes, an owned block of bytes that nobody fills with zeros first.
 //
-// A std::vector<std::byte> writes every byte twice, once as a zero. A Bytes is what the Encoder wrote, handed over without
-// a copy. It is a contiguous range, so it converts to std::span<const std::byte> by itself. Move-only.
+// A std::vector<std::byte> writes every byte twice, once as a zero. A Bytes is what the Encoder wrote, handed over
+// without a copy. It is a contiguous range, so it converts to std::span<const std::byte> by itself. Move-only.
 #pragma once
 
 #include <cstddef>

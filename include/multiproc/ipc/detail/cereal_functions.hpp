@@ -76,34 +76,51 @@ inline constexpr bool specialised = !std::is_base_of_v<std::false_type, cereal::
 template <class T, class... V>
 consteval CerealStyle member_style() {
   constexpr int found = int{MemberSerialize<T, V...>} + int{MemberLoadSave<T, V...>} + int{MemberMinimal<T, V...>};
-  if constexpr (found > 1) return CerealStyle::ambiguous;
-  else if constexpr (MemberSerialize<T, V...>) return CerealStyle::member_serialize;
-  else if constexpr (MemberLoadSave<T, V...>) return CerealStyle::member_load_save;
-  else if constexpr (MemberMinimal<T, V...>) return CerealStyle::member_minimal;
-  else return CerealStyle::none;
+  if constexpr (found > 1)
+    return CerealStyle::ambiguous;
+  else if constexpr (MemberSerialize<T, V...>)
+    return CerealStyle::member_serialize;
+  else if constexpr (MemberLoadSave<T, V...>)
+    return CerealStyle::member_load_save;
+  else if constexpr (MemberMinimal<T, V...>)
+    return CerealStyle::member_minimal;
+  else
+    return CerealStyle::none;
 }
 
 template <class T, class... V>
 consteval CerealStyle free_style() {
   constexpr int found = int{FreeSerialize<T, V...>} + int{FreeLoadSave<T, V...>} + int{FreeMinimal<T, V...>};
-  if constexpr (found > 1) return CerealStyle::ambiguous;
-  else if constexpr (FreeSerialize<T, V...>) return CerealStyle::free_serialize;
-  else if constexpr (FreeLoadSave<T, V...>) return CerealStyle::free_load_save;
-  else if constexpr (FreeMinimal<T, V...>) return CerealStyle::free_minimal;
-  else return CerealStyle::none;
+  if constexpr (found > 1)
+    return CerealStyle::ambiguous;
+  else if constexpr (FreeSerialize<T, V...>)
+    return CerealStyle::free_serialize;
+  else if constexpr (FreeLoadSave<T, V...>)
+    return CerealStyle::free_load_save;
+  else if constexpr (FreeMinimal<T, V...>)
+    return CerealStyle::free_minimal;
+  else
+    return CerealStyle::none;
 }
 
 /// What cereal::specialize says about T.
 template <class T>
 consteval CerealStyle specialised_style() {
   using S = cereal::specialization;
-  if constexpr (specialised<T, S::member_serialize>) return CerealStyle::member_serialize;
-  else if constexpr (specialised<T, S::member_load_save>) return CerealStyle::member_load_save;
-  else if constexpr (specialised<T, S::member_load_save_minimal>) return CerealStyle::member_minimal;
-  else if constexpr (specialised<T, S::non_member_serialize>) return CerealStyle::free_serialize;
-  else if constexpr (specialised<T, S::non_member_load_save>) return CerealStyle::free_load_save;
-  else if constexpr (specialised<T, S::non_member_load_save_minimal>) return CerealStyle::free_minimal;
-  else return CerealStyle::none;
+  if constexpr (specialised<T, S::member_serialize>)
+    return CerealStyle::member_serialize;
+  else if constexpr (specialised<T, S::member_load_save>)
+    return CerealStyle::member_load_save;
+  else if constexpr (specialised<T, S::member_load_save_minimal>)
+    return CerealStyle::member_minimal;
+  else if constexpr (specialised<T, S::non_member_serialize>)
+    return CerealStyle::free_serialize;
+  else if constexpr (specialised<T, S::non_member_load_save>)
+    return CerealStyle::free_load_save;
+  else if constexpr (specialised<T, S::non_member_load_save_minimal>)
+    return CerealStyle::free_minimal;
+  else
+    return CerealStyle::none;
 }
 
 /// Member functions of T, or what it was specialised for.
@@ -129,8 +146,10 @@ consteval CerealFunctions own_cereal_functions() {
 /// Functions beside T, found by argument-dependent lookup; also the ones of <cereal/types/...>.
 template <class T>
 consteval CerealFunctions free_cereal_functions() {
-  if constexpr (free_style<T>() != CerealStyle::none) return {free_style<T>(), false};
-  else return {free_style<T, std::uint32_t>(), true};
+  if constexpr (free_style<T>() != CerealStyle::none)
+    return {free_style<T>(), false};
+  else
+    return {free_style<T, std::uint32_t>(), true};
 }
 
 }  // namespace multiproc::detail

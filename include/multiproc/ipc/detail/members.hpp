@@ -2,9 +2,9 @@
 //
 // multiproc/ipc/detail/members.hpp: looks into an aggregate: how many members, of which types, and each of them.
 //
-// The number is found by asking how many initialisers fit. Empty braces stand for exactly one member, a C array included,
-// so they are tried first; a member that braces can't make (no default constructor) is tried with something that
-// converts to anything. Members are then reached through a structured binding.
+// The number is found by asking how many initialisers fit. Empty braces stand for exactly one member, a C array
+// included, so they are tried first; a member that braces can't make (no default constructor) is tried with something
+// that converts to anything. Members are then reached through a structured binding.
 //
 // Not seen through: more than 32 members, unions, a base class with members of its own (a structured binding reaches
 // one class only), a reference member.
@@ -69,15 +69,17 @@ consteval bool braces_fit() {
 
 template <class T, std::size_t N = 0>
 consteval std::size_t count_braces() {
-  if constexpr (N <= max_members + 1 && braces_fit<T, N + 1>()) return count_braces<T, N + 1>();
-  else return N;
+  if constexpr (N <= max_members + 1 && braces_fit<T, N + 1>())
+    return count_braces<T, N + 1>();
+  else
+    return N;
 }
 
 /// Can T be made from `before` things, one braced list of `inside` things, and `after` things?
 template <class T, std::size_t Before, std::size_t Inside, std::size_t After>
 consteval bool list_fits() {
-  return []<std::size_t... B, std::size_t... I, std::size_t... A>(
-             std::index_sequence<B...>, std::index_sequence<I...>, std::index_sequence<A...>) {
+  return []<std::size_t... B, std::size_t... I, std::size_t... A>(std::index_sequence<B...>, std::index_sequence<I...>,
+                                                                  std::index_sequence<A...>) {
     return requires { T{Anything<T, B>{}..., {Anything<T, I>{}...}, Anything<T, A>{}...}; };
   }(std::make_index_sequence<Before>{}, std::make_index_sequence<Inside>{}, std::make_index_sequence<After>{});
 }
@@ -94,24 +96,30 @@ inline constexpr std::size_t max_initialisers = 64;
 
 template <class T, std::size_t N = max_initialisers + 1>
 consteval std::size_t count_things() {
-  if constexpr (N == 0 || things_fit<T, N>()) return N;
-  else return count_things<T, N - 1>();
+  if constexpr (N == 0 || things_fit<T, N>())
+    return N;
+  else
+    return count_things<T, N - 1>();
 }
 
 /// How many of the initialisers from `At` on belong to one member: the most that may stand in its braces so that
 /// exactly the others still fit behind.
 template <class T, std::size_t All, std::size_t At, std::size_t Width = All - At>
 consteval std::size_t width_at() {
-  if constexpr (Width <= 1) return 1;
+  if constexpr (Width <= 1)
+    return 1;
   else if constexpr (list_fits<T, At, Width, All - At - Width>() && !list_fits<T, At, Width, All - At - Width + 1>())
     return Width;
-  else return width_at<T, All, At, Width - 1>();
+  else
+    return width_at<T, All, At, Width - 1>();
 }
 
 template <class T, std::size_t All, std::size_t At = 0>
 consteval std::size_t count_widths() {
-  if constexpr (At >= All) return 0;
-  else return 1 + count_widths<T, All, At + width_at<T, All, At>()>();
+  if constexpr (At >= All)
+    return 0;
+  else
+    return 1 + count_widths<T, All, At + width_at<T, All, At>()>();
 }
 
 struct Layout {
@@ -138,7 +146,7 @@ consteval Layout layout_of() {
     constexpr std::size_t things = count_things<T>();
     constexpr bool based = []<std::size_t... I>(std::index_sequence<I...>) {
       return requires { T{AnyBase<T>{}, Anything<T, I>{}...}; };
-    }(std::make_index_sequence<things == 0 ? 0 : things - 1>{});
+    }(std::make_index_sequence < things == 0 ? 0 : things - 1 > {});
     if constexpr (things == 0 || things > max_initialisers || based) {
       return {.seen_through = false};
     } else {
@@ -152,15 +160,15 @@ template <class T>
 inline constexpr Layout layout = layout_of<T>();
 
 #define MULTIPROC_TYPE(z, i, _) decltype(m##i)
-#define MULTIPROC_TYPES(z, n, _)                                \
-  if constexpr (layout<T>.members == n) {                       \
-    auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;                \
-    return Types<BOOST_PP_ENUM(n, MULTIPROC_TYPE, _)>{};        \
+#define MULTIPROC_TYPES(z, n, _)                         \
+  if constexpr (layout<T>.members == n) {                \
+    auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;         \
+    return Types<BOOST_PP_ENUM(n, MULTIPROC_TYPE, _)>{}; \
   }
-#define MULTIPROC_USE(z, n, _)                                       \
-  if constexpr (layout<std::remove_const_t<T>>.members == n) {       \
-    auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;                     \
-    return use(BOOST_PP_ENUM_PARAMS(n, m));                          \
+#define MULTIPROC_USE(z, n, _)                                 \
+  if constexpr (layout<std::remove_const_t<T>>.members == n) { \
+    auto& [BOOST_PP_ENUM_PARAMS(n, m)] = object;               \
+    return use(BOOST_PP_ENUM_PARAMS(n, m));                    \
   }
 
 /// The members' types as they were declared, const and references included.

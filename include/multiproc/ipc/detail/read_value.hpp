@@ -73,13 +73,15 @@ struct FlatIterator {
 
 inline bool read_flag(Decoder& from, std::string_view what) {
   const auto byte = std::to_integer<std::uint8_t>(*from.take(1, what));
-  if (byte > 1) [[unlikely]] throw_bad_value(what, "neither 0 nor 1", byte);
+  if (byte > 1) [[unlikely]]
+    throw_bad_value(what, "neither 0 nor 1", byte);
   return byte != 0;
 }
 
 inline void read_zero(Decoder& from, std::string_view what) {
   const auto byte = std::to_integer<std::uint8_t>(*from.take(1, what));
-  if (byte != 0) [[unlikely]] throw_bad_value(what, "not 0", byte);
+  if (byte != 0) [[unlikely]]
+    throw_bad_value(what, "not 0", byte);
 }
 
 template <class T>
@@ -190,6 +192,8 @@ std::pair<A, B> read_tuple(Decoder& from, std::type_identity<std::pair<A, B>>) {
   return std::pair<A, B>{read_value<std::remove_cv_t<A>>(from), read_value<std::remove_cv_t<B>>(from)};
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"  // a bit-field is given a value of its whole type
 template <class T, class... Members>
 T read_aggregate(Decoder& from, Types<Members...>) {
   if constexpr (any_array(Types<Members...>{})) {
@@ -202,6 +206,7 @@ T read_aggregate(Decoder& from, Types<Members...>) {
     return T{read_value<std::remove_cv_t<Members>>(from)...};
   }
 }
+#pragma GCC diagnostic pop
 
 template <class T>
 T read_std_array(Decoder& from) {
@@ -242,8 +247,10 @@ void read_with_cereal(Decoder& from, T& value) {
   };
   // What a class's own code thinks of the bytes is a DecodeError like any other.
   try {
-    if constexpr (functions.versioned) call(from.template loadClassVersion<T>());
-    else call();
+    if constexpr (functions.versioned)
+      call(from.template loadClassVersion<T>());
+    else
+      call();
   } catch (const Error&) {
     throw;
   } catch (const std::system_error&) {

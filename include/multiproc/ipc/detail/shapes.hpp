@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// multiproc/ipc/detail/shapes.hpp: tells the standard library's kinds of types apart, most of them without their headers.
+// multiproc/ipc/detail/shapes.hpp: tells the standard library's kinds of types apart, most of them without their
+// headers.
 //
-// A container is known by its shape, so Boost's and other look-alikes count too. Because a class that merely derives from
-// a container would lose its own members on the way, a container must declare clear() itself or be one of std or boost.
-// Views own nothing and never pass: they have neither clear() nor an allocator.
+// A container is known by its shape, so Boost's and other look-alikes count too. Because a class that merely derives
+// from a container would lose its own members on the way, a container must declare clear() itself or be one of std or
+// boost. Views own nothing and never pass: they have neither clear() nor an allocator.
 #pragma once
 
 #include <array>
@@ -53,8 +54,8 @@ concept ContainerLike = std::default_initializable<T> && requires(T& t, const T&
 };
 
 template <class T>
-concept Container = ContainerLike<T> && (DeclaresClear<T> || type_name<T>().starts_with("std::") ||
-                                         type_name<T>().starts_with("boost::"));
+concept Container = ContainerLike<T> &&
+                    (DeclaresClear<T> || type_name<T>().starts_with("std::") || type_name<T>().starts_with("boost::"));
 
 template <class T>
 concept MapLike = Container<T> && requires { typename T::mapped_type; } &&
@@ -69,19 +70,17 @@ concept SetLike = Container<T> && requires(T& t, typename T::key_type k) {
 };
 
 template <class T>
-concept BitSequence = Container<T> && std::same_as<typename T::value_type, bool> &&
-                      !std::same_as<decltype(std::declval<const T&>()[0]), const bool&> &&
-                      requires(T& t) { t.push_back(true); };
+concept BitSequence =
+    Container<T> && std::same_as<typename T::value_type, bool> &&
+    !std::same_as<decltype(std::declval<const T&>()[0]), const bool&> && requires(T& t) { t.push_back(true); };
 
 template <class T>
 concept BackGrowing = requires(T& t, typename T::value_type v) { t.push_back(std::move(v)); };
 template <class T>
-concept FrontLinked =
-    requires(T& t, typename T::value_type v) { t.insert_after(t.before_begin(), std::move(v)); };
+concept FrontLinked = requires(T& t, typename T::value_type v) { t.insert_after(t.before_begin(), std::move(v)); };
 
 template <class T>
-concept SequenceLike = Container<T> && !requires { typename T::key_type; } &&
-                       (BackGrowing<T> || FrontLinked<T>);
+concept SequenceLike = Container<T> && !requires { typename T::key_type; } && (BackGrowing<T> || FrontLinked<T>);
 
 /// Elements lie side by side, and a pair of pointers makes one: std::string, std::vector, ...
 template <class T>

@@ -2,8 +2,8 @@
 //
 // multiproc/ipc/detail/write_value.hpp: which bytes a value becomes.
 //
-// The machine's own byte order and sizes: both ends run the same kind of machine. Lengths are 8 bytes. What may be copied
-// as bytes is, ranges of it as one block. read_value.hpp is the mirror; kind.hpp lists the kinds.
+// The machine's own byte order and sizes: both ends run the same kind of machine. Lengths are 8 bytes. What may be
+// copied as bytes is, ranges of it as one block. read_value.hpp is the mirror; kind.hpp lists the kinds.
 #pragma once
 
 #include <algorithm>
@@ -27,9 +27,13 @@ void write_flat(Encoder& to, const T& value) {
   to.write(&value, sizeof value);
 }
 
-inline void write_length(Encoder& to, std::uint64_t length) { to.write(&length, sizeof length); }
+inline void write_length(Encoder& to, std::uint64_t length) {
+  to.write(&length, sizeof length);
+}
 
-inline void write_byte(Encoder& to, std::uint8_t byte) { *to.append(1) = std::byte{byte}; }
+inline void write_byte(Encoder& to, std::uint8_t byte) {
+  *to.append(1) = std::byte{byte};
+}
 
 /// An element of a container; see needs_guard.
 template <class T>
@@ -40,8 +44,10 @@ void write_element(Encoder& to, const T& value) {
 
 template <class T>
 std::size_t length_of(const T& container) {
-  if constexpr (requires { container.size(); }) return static_cast<std::size_t>(container.size());
-  else return static_cast<std::size_t>(std::distance(container.begin(), container.end()));
+  if constexpr (requires { container.size(); })
+    return static_cast<std::size_t>(container.size());
+  else
+    return static_cast<std::size_t>(std::distance(container.begin(), container.end()));
 }
 
 /// Length and elements of a flat_run, which take run_size() bytes.
@@ -82,7 +88,8 @@ void write_bits(Encoder& to, std::size_t count, Bit bit) {
 
 template <class T>
 void write_variant(Encoder& to, const T& variant) {
-  if (variant.valueless_by_exception()) throw Error("encode: a variant that lost its value in an exception can't be sent");
+  if (variant.valueless_by_exception())
+    throw Error("encode: a variant that lost its value in an exception can't be sent");
   static_assert(std::variant_size_v<T> < 255);
   write_byte(to, static_cast<std::uint8_t>(variant.index()));
   std::visit([&to](const auto& value) { write_value(to, value); }, variant);
@@ -100,13 +107,17 @@ void write_with_cereal(Encoder& to, const T& value) {
       CEREAL_SERIALIZE_FUNCTION_NAME(to, object, version...);
     else if constexpr (functions.style == CerealStyle::member_load_save)
       cereal::access::member_save(to, value, version...);
-    else if constexpr (functions.style == CerealStyle::free_load_save) CEREAL_SAVE_FUNCTION_NAME(to, value, version...);
+    else if constexpr (functions.style == CerealStyle::free_load_save)
+      CEREAL_SAVE_FUNCTION_NAME(to, value, version...);
     else if constexpr (functions.style == CerealStyle::member_minimal)
       write_value(to, cereal::access::member_save_minimal(std::as_const(to), value, version...));
-    else write_value(to, CEREAL_SAVE_MINIMAL_FUNCTION_NAME(std::as_const(to), value, version...));
+    else
+      write_value(to, CEREAL_SAVE_MINIMAL_FUNCTION_NAME(std::as_const(to), value, version...));
   };
-  if constexpr (functions.versioned) call(to.template registerClassVersion<T>());
-  else call();
+  if constexpr (functions.versioned)
+    call(to.template registerClassVersion<T>());
+  else
+    call();
 }
 
 // cereal's wrappers, as they appear in users' functions. False: T is none of them.
@@ -125,7 +136,9 @@ struct Wrapper<cereal::NameValuePair<T>> {
 template <class T>
 struct Wrapper<cereal::SizeTag<T>> {
   static constexpr bool known = true;
-  static void write(Encoder& to, const cereal::SizeTag<T>& tag) { write_length(to, static_cast<std::uint64_t>(tag.size)); }
+  static void write(Encoder& to, const cereal::SizeTag<T>& tag) {
+    write_length(to, static_cast<std::uint64_t>(tag.size));
+  }
   // The user's code is about to make room for this many elements, each of which takes at least a byte.
   static void read(Decoder& from, cereal::SizeTag<T>& tag) {
     tag.size = static_cast<std::remove_reference_t<T>>(from.read_length(1, "a cereal size tag"));
@@ -250,12 +263,13 @@ std::size_t size_hint(const T& value) {
     return run_size(value);
   } else if constexpr ((k == Kind::sequence || k == Kind::map || k == Kind::set) && requires { value.size(); }) {
     using Element = std::remove_cv_t<typename V::value_type>;
-    return sizeof(std::uint64_t) + static_cast<std::size_t>(value.size()) * std::max<std::size_t>(8, least_size<Element>());
+    return sizeof(std::uint64_t) +
+           static_cast<std::size_t>(value.size()) * std::max<std::size_t>(8, least_size<Element>());
   } else if constexpr (k == Kind::tuple) {
     return std::apply([](const auto&... elements) { return (std::size_t{0} + ... + size_hint(elements)); }, value);
   } else if constexpr (k == Kind::aggregate && layout<V>.seen_through) {
-    return detail::with_members(
-        value, [](const auto&... members) { return (std::size_t{0} + ... + size_hint(members)); });
+    return detail::with_members(value,
+                                [](const auto&... members) { return (std::size_t{0} + ... + size_hint(members)); });
   } else {
     return std::max<std::size_t>(32, least_size<V>());
   }
