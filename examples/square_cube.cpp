@@ -57,13 +57,16 @@ int main(int argc, char** argv) {
   bool sequential = false, threads = false, cpu = false;
   double scale = 1;
   mp::ProcessOptions options;
-  const std::map<std::string, mp::StartMethod> methods{{"fork", mp::StartMethod::fork}, {"spawn", mp::StartMethod::spawn}};
+  const std::map<std::string, mp::StartMethod> methods{{"fork", mp::StartMethod::fork},
+                                                       {"spawn", mp::StartMethod::spawn}};
   app.add_flag("--sequential", sequential, "one after the other, in this process");
   app.add_flag("--threads", threads, "by two threads of this process")->excludes("--sequential");
   app.add_flag("--cpu", cpu, "compute instead of sleeping");
   app.add_option("--start-method", options.start_method, "how the processes are made: fork or spawn")
       ->transform(CLI::CheckedTransformer(methods));
-  app.add_option("--scale", scale, "length of all steps: 0.1 is ten times as fast")->check(CLI::Range(0.001, 1000.0));
+  app.add_option("--scale", scale, "length of all steps: 0.1 is ten times as fast")
+      ->check(CLI::Range(0.001, 1000.0))
+      ->check([](const std::string& text) { return text.find("nan") == std::string::npos ? "" : "not a number"; });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -15,6 +15,7 @@
 #include <multiproc/error.hpp>
 #include <multiproc/os/output.hpp>
 
+#include "os/stream_lock.hpp"
 #include "process/print_family.hpp"
 #include "process/print_pending.hpp"
 
@@ -64,41 +65,69 @@ struct Text {
                                        std::generic_category().message(error), written, size, remedy));
 }
 
-// Alone at the target, among threads and processes.
-os::Result<> write_exactly(std::FILE* stream, PrintStream name, int fd, Text& text, std::size_t& written) {
-  const auto target = os::target_of(fd);
-  if (!target) return target.failure();
-  const TargetTurn turn(target.value());
-  os::RecordLock lock;
-  if (target.value().needs_turns) (void)lock.take(fd);  // refused: then this process's threads are all we keep apart
-  const bool flushes = needs_flush(stream);
-  ExactPrint print(name, target.value(), flushes || text.size > os::kWholeWrite);
-  if (flushes) {
-    if (const auto flushed = flush_quietly(stream); !flushed) return flushed;
-  }
-  if (print.after_torn_text()) text.parts[kNewline] = "\n";
-  auto result = os::write_quietly(fd, text.parts, written);
-  // To a reader that has gone nobody will print any more.
-  const bool is_left_torn = text.is_torn_at(written) || (print.after_torn_text() && written == 0);
-  if (!result && result.error() != EPIPE && is_left_torn) print.leave_torn();
-  return result;
-}
+// One print to one stream, which is locked.
+struct Print {
+  std::FILE* stream;
+  int fd;
+  PrintStream name;
+  bool flushes;  // only fflush brings out what the stream holds
+  Text text{};
+  std::size_t written = 0;
 
-os::Result<> write_text(std::FILE* stream, PrintStream name, int fd, Text& text, std::size_t& written) {
-  if (name == kOther || text.size > os::kWholeWrite || needs_flush(stream)) {
-    return write_exactly(stream, name, fd, text, written);
+  // One write that the kernel keeps whole. Nothing: not now.
+  std::optional<os::Result<>> write_short() {
+    if (name == kOther || flushes || text.size > os::kWholeWrite) return {};
+    const ShortPrint print(name);
+    if (!print) return {};
+    return text.is_line_only() ? os::write_line(fd, text.parts[kLine], written)
+                               : os::write_quietly(fd, text.parts, written);
   }
-  std::optional<os::Result<>> result;
-  if (const ShortPrint print(name); print) {
-    result = text.is_line_only() ? os::write_line(fd, text.parts[kLine], written)
-                                 : os::write_quietly(fd, text.parts, written);
+
+  // Alone at the target, among threads and processes.
+  os::Result<> write_exactly() {
+    const auto target = os::target_of(fd);
+    if (!target) return target.failure();
+    const TargetTurn turn(target.value());
+    os::RecordLock lock;
+    if (target.value().needs_turns) (void)lock.take(fd);  // refused: then our own threads are all we keep apart
+    ExactPrint print(name, target.value(), flushes || text.size > os::kWholeWrite);
+    if (flushes) {
+      if (const auto flushed = flush_quietly(stream); !flushed) return flushed;
+    }
+    if (print.after_torn_text()) text.parts[kNewline] = "\n";
+    auto result = os::write_quietly(fd, text.parts, written);
+    if (!result && is_left_torn(result)) print.leave_torn();
+    return result;
   }
-  if (!result) return write_exactly(stream, name, fd, text, written);
-  if (!*result && result->error() != EPIPE && text.is_torn_at(written)) {
-    if (const auto target = os::target_of(fd)) note_torn_text(target.value());
+
+  // To a reader that has gone nobody will print any more.
+  bool is_left_torn(const os::Result<>& result) const noexcept {
+    const bool was_torn_before = written == 0 && !text.parts[kNewline].empty();
+    return result.error() != EPIPE && (was_torn_before || text.is_torn_at(written));
   }
-  return *result;
-}
+
+  void run() {
+    if (const auto result = write_short()) {
+      end_short(*result);
+    } else {
+      end(write_exactly());
+    }
+  }
+
+  void end_short(const os::Result<>& result) {
+    if (!result && is_left_torn(result)) {
+      if (const auto target = os::target_of(fd)) note_torn_text(target.value());
+    }
+    end(result);
+  }
+
+  void end(const os::Result<>& result) {
+    forget_position(stream);
+    if (result) return;
+    const std::size_t newline = text.parts[kNewline].size();
+    fail(result.error(), name, fd, written > newline ? written - newline : 0, text.size);
+  }
+};
 
 PrintStream name_of(std::FILE* stream, int fd) noexcept {
   if (stream == stdout && fd == 1) return kStdout;
@@ -106,44 +135,55 @@ PrintStream name_of(std::FILE* stream, int fd) noexcept {
   return kOther;
 }
 
-// Everything that is not a short line with nothing before it. The stream is locked.
-void show_any(std::FILE* stream, int fd, bool takes_iostreams, std::string_view line) {
+// Everything but a short line with nothing before it. The stream is locked.
+void show_in_parts(std::FILE* stream, int fd, bool takes_iostreams, std::string_view line) {
+  Print print{.stream = stream, .fd = fd, .name = name_of(stream, fd), .flushes = false};
+  if (!holds_nothing(stream)) {
+    print.flushes = needs_flush(stream);
+    print.text.set(kOfStdio, take_pending(stream));
+  }
+  if (takes_iostreams) {
+    print.text.set(kOfStream, take_pending(stream == stdout ? std::cout : std::cerr, fd));
+    if (stream == stderr) print.text.set(kOfLog, take_pending(std::clog, fd));
+  }
+  print.text.set(kLine, line);
+  print.run();
+}
+
+// What nearly every print is. Only here do nanoseconds count: everything together may cost a third of the write.
+bool show_short_line(std::FILE* stream, int fd, std::string_view line) {
   const PrintStream name = name_of(stream, fd);
+  if (name == kOther || line.size() > os::kWholeWrite || !holds_nothing(stream)) return false;
+  std::size_t written = 0;
+  os::Result<> result;
+  {
+    const ShortPrint print(name);
+    if (!print) return false;
+    result = os::write_line(fd, line, written);
+  }
+  if (result) {
+    forget_position(stream);
+    return true;
+  }
+  Print print{.stream = stream, .fd = fd, .name = name, .flushes = false};
+  print.text.set(kLine, line);
+  print.written = written;
+  print.end_short(result);
+  return true;
+}
+
+void show(std::FILE* stream, std::string_view line) {
+  const bool takes_iostreams = has_own_buffers(stream);
+  if (takes_iostreams) flush_foreign_buffers(stream);
+  const os::StreamLock lock(stream);
+  const int fd = ::fileno(stream);  // -1: it has none
   if (fd < 0) {
     const auto result = write_by_stdio(stream, line);
     if (!result) fail(result.error(), kOther, fd, 0, line.size());
     return;
   }
-  Text text;
-  text.set(kOfStdio, take_pending(stream));
-  if (takes_iostreams) {
-    text.set(kOfStream, take_pending(stream == stdout ? std::cout : std::cerr, fd));
-    if (stream == stderr) text.set(kOfLog, take_pending(std::clog, fd));
-  }
-  text.set(kLine, line);
-  std::size_t written = 0;
-  const auto result = write_text(stream, name, fd, text, written);
-  forget_position(stream);
-  if (result) return;
-  const std::size_t newline = text.parts[kNewline].size();
-  fail(result.error(), name, fd, written > newline ? written - newline : 0, text.size);
-}
-
-void show(std::FILE* stream, std::string_view line) {
-  const bool has_iostreams = has_own_buffers(stream);
-  if (has_iostreams) flush_foreign_buffers(stream);
-  const StreamLock lock(stream);
-  const int fd = descriptor_of(stream);
-  const PrintStream name = name_of(stream, fd);
-  if (name != kOther && !has_iostreams && line.size() <= os::kWholeWrite && holds_nothing(stream)) {
-    std::size_t written = 0;
-    if (const ShortPrint print(name); print && os::write_line(fd, line, written)) {
-      forget_position(stream);
-      return;
-    }
-    if (written != 0) return;
-  }
-  show_any(stream, fd, has_iostreams, line);
+  if (!takes_iostreams && show_short_line(stream, fd, line)) return;
+  show_in_parts(stream, fd, takes_iostreams, line);
 }
 
 }  // namespace

@@ -509,7 +509,8 @@ void note_torn_text(const os::Target& target) noexcept {
 }
 
 ShortPrint::ShortPrint(PrintStream stream) noexcept {
-  PrintSlot* slot = stream_slot(stream);
+  PrintSlot* slot = process.slots[stream].load(std::memory_order_relaxed);
+  if (slot == nullptr) slot = stream_slot(stream);
   if (slot == nullptr) return;
   slot->busy.store(kBusy);
   if (is_quiet(*process.page.load(std::memory_order_relaxed), stream)) {

@@ -2,6 +2,8 @@
 
 #include "process/print_pending.hpp"
 
+#include <stdio_ext.h>
+
 #include <cerrno>
 #include <cwchar>
 #include <iostream>
@@ -57,11 +59,13 @@ void flush_if_foreign(std::basic_ostream<Char>& stream) {
   if (flushing_foreign) return;
   struct Flushing {
     Flushing() { flushing_foreign = true; }
-    ~Flushing() { flushing_foreign = false; }
+    ~Flushing() {
+      held.take_away();  // also when flush() throws
+      flushing_foreign = false;
+    }
+    const os::BrokenPipeSignalHeld held;
   } const flushing;
-  const os::BrokenPipeSignalHeld held;
   stream.flush();
-  held.take_away();
 }
 
 // std::cout and its kin exist from here on, even for who prints before main().
@@ -71,28 +75,17 @@ void ensure_iostreams() {
 
 }  // namespace
 
-StreamLock::StreamLock(std::FILE* stream) noexcept : stream_(stream) {
-  ::flockfile(stream);
-}
-StreamLock::~StreamLock() {
-  ::funlockfile(stream_);
-}
-
-int descriptor_of(std::FILE* stream) noexcept {
-  const int kept = errno;
-  const int fd = ::fileno(stream);
-  errno = kept;
-  return fd;
-}
-
-bool has_own_buffers(std::FILE* stream) noexcept {
+bool find_own_buffers(std::FILE* stream) noexcept {
   ensure_iostreams();
   const auto has_own = [](const auto& iostream) noexcept {
     const auto* buffer = iostream.rdbuf();
     return buffer != nullptr && kind_of(*buffer) != Kind::kStdio;
   };
-  if (stream == stdout) return has_own(std::cout) || has_own(std::wcout);
   if (stream == stderr) return has_own(std::cerr) || has_own(std::clog) || has_own(std::wcerr) || has_own(std::wclog);
+  if (stream != stdout) return false;
+  if (has_own(std::cout) || has_own(std::wcout)) return true;
+  bare_wcout.store(std::wcout.rdbuf(), std::memory_order_relaxed);
+  bare_cout.store(std::cout.rdbuf(), std::memory_order_relaxed);
   return false;
 }
 
@@ -155,10 +148,6 @@ os::Result<> write_by_stdio(std::FILE* stream, std::string_view text) noexcept {
   if (is_taken) error = errno;
   held.take_away();
   return os::Failure{"fwrite", error != 0 ? error : EIO};
-}
-
-void forget_position(std::FILE* stream) noexcept {
-  if (stream->_offset >= 0) stream->_offset = -1;  // "unknown", as after an append
 }
 
 }  // namespace multiproc::detail

@@ -8,41 +8,43 @@
 // reading, stream buffers of the program's own) it is flushed.
 #pragma once
 
-#include <stdio_ext.h>
-
+#include <atomic>
 #include <cstdio>
-#include <ostream>
+#include <iostream>
 #include <string_view>
 
 #include <multiproc/os/result.hpp>
 
 namespace multiproc::detail {
 
-/// The lock of a FILE, which its own functions take too.
-class StreamLock {
- public:
-  explicit StreamLock(std::FILE* stream) noexcept : stream_(stream) { ::flockfile(stream); }
-  ~StreamLock() { ::funlockfile(stream_); }
-  StreamLock(const StreamLock&) = delete;
-  StreamLock& operator=(const StreamLock&) = delete;
-
- private:
-  std::FILE* stream_;
-};
-
-/// The descriptor of `stream`, or -1.
-int descriptor_of(std::FILE* stream) noexcept;
-
 /// Whether an iostream that writes to `stream` (stdout, stderr) has a buffer of its own: std::cout after
 /// sync_with_stdio(false), or with a stream buffer of the program's.
-bool has_own_buffers(std::FILE* stream) noexcept;
+bool find_own_buffers(std::FILE* stream) noexcept;
+
+// The buffers that were found to have nothing of their own; asking them for their type again costs more than the rest.
+inline std::atomic<const void*> bare_cout{nullptr};
+inline std::atomic<const void*> bare_wcout{nullptr};
+
+/// The same, quickly.
+inline bool has_own_buffers(std::FILE* stream) noexcept {
+  const void* known = bare_cout.load(std::memory_order_relaxed);
+  if (stream == stdout && known != nullptr && known == std::cout.rdbuf() &&
+      bare_wcout.load(std::memory_order_relaxed) == std::wcout.rdbuf()) {
+    return false;
+  }
+  return find_own_buffers(stream);
+}
 
 /// Flushes the std::cout family (for stdout) or the std::cerr family (for stderr) where it writes by a stream buffer of
 /// the program's own. To be called before any lock is taken: such a buffer may print.
 void flush_foreign_buffers(std::FILE* stream);
 
-/// Whether stdio holds nothing for `stream`, and no position that was read ahead.
-inline bool holds_nothing(std::FILE* stream) noexcept { return ::__fpending(stream) == 0 && ::__freading(stream) == 0; }
+/// Whether stdio holds nothing for `stream`, nor anything that it read ahead. False may mean "perhaps". By the fields
+/// that <stdio.h> shows (gnulib relies on them too): the calls that ask for them cost each print a cache line.
+inline bool holds_nothing(std::FILE* stream) noexcept {
+  return stream->_IO_write_ptr == stream->_IO_write_base && stream->_IO_read_end == stream->_IO_read_base &&
+         stream->_mode <= 0;
+}
 
 /// Takes what `stream` holds; empty when `needs_flush(stream)`. The view lasts until somebody writes to the stream.
 std::string_view take_pending(std::FILE* stream) noexcept;
@@ -60,6 +62,8 @@ os::Result<> flush_quietly(std::FILE* stream) noexcept;
 os::Result<> write_by_stdio(std::FILE* stream, std::string_view text) noexcept;
 
 /// The descriptor was written to behind the stream's back: a position that it remembers is no longer true.
-void forget_position(std::FILE* stream) noexcept;
+inline void forget_position(std::FILE* stream) noexcept {
+  if (stream->_offset >= 0) stream->_offset = -1;  // "unknown", as after an append
+}
 
 }  // namespace multiproc::detail

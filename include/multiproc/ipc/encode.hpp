@@ -5,8 +5,9 @@
 //     Encoded message = multiproc::encode(job);                  // message.bytes, message.fds
 //     Job same = multiproc::decode<Job>(message.bytes);
 //
-// Encoder and Decoder (detail/archive.hpp) do several values, handles with descriptors, and encode into the caller's
-// memory; they are cereal archives as well. The encoding is that of one machine and one program: not a file format.
+// Encoder (detail/encoder.hpp) and Decoder (detail/decoder.hpp) do several values, handles with descriptors, and encode
+// into the caller's memory; they are cereal archives as well. The encoding is that of one machine and one program: not
+// a file format.
 //
 // Errors      Not Sendable: one line from the compiler. Bytes that are no encoding of T, were cut short, claim absurd
 // lengths,
@@ -31,7 +32,8 @@
 #include <vector>
 
 #include <multiproc/error.hpp>
-#include <multiproc/ipc/detail/archive.hpp>
+#include <multiproc/ipc/detail/decoder.hpp>
+#include <multiproc/ipc/detail/encoder.hpp>
 #include <multiproc/ipc/detail/read_value.hpp>
 #include <multiproc/ipc/detail/write_value.hpp>
 #include <multiproc/ipc/sendable.hpp>

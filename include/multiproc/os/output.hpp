@@ -10,7 +10,6 @@
 // Death       A killed writer may leave a part of its text. Its RecordLock is released by the kernel.
 #pragma once
 
-#include <chrono>
 #include <csignal>  // sigset_t, pid_t
 #include <cstddef>
 #include <cstdint>
@@ -47,13 +46,10 @@ Result<Target> target_of(pid_t process, int fd) noexcept;
 Result<> write_quietly(int fd, std::span<const std::string_view> parts, std::size_t& written) noexcept;
 
 /// The same for one short text, at the cost of a bare write(2): holding a signal back takes two system calls, as much
-/// as half the write. Where the program leaves SIGPIPE at its default, a handler of ours takes its place for good,
-/// which ends the process just as the default does unless the signal comes from a write_line(). Whether it is still
-/// there is looked up again when the last look is older than kTrust. Where the program has a handler of its own:
-/// write_quietly.
+/// as half the write. Where the program leaves SIGPIPE at its default, a handler of ours takes its place for good; it
+/// ends the process just as the default does, unless the signal comes from a write_line(). Whether it is still there is
+/// looked up again when the last look is some ten microseconds old. Where the program has a handler: write_quietly.
 Result<> write_line(int fd, std::string_view line, std::size_t& written) noexcept;
-
-inline constexpr std::chrono::microseconds kTrust{20};
 
 /// Holds SIGPIPE back from the calling thread while it lives; take_away() removes the one that a write of ours raised,
 /// and leaves one that was pending before.

@@ -9,7 +9,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include <multiproc/ipc/detail/archive.hpp>
+#include <multiproc/ipc/detail/decoder.hpp>
+#include <multiproc/ipc/detail/encoder.hpp>
 
 namespace multiproc::detail {
 
