@@ -2,6 +2,7 @@
 
 #include <multiproc/os/child.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -20,6 +21,7 @@ namespace multiproc::os {
 
 namespace {
 
+constexpr std::chrono::microseconds kLook{20'000};  // how often a child without a pidfd is looked at
 constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, which <sys/wait.h> of glibc < 2.36 lacks
 
 bool refused(int error) noexcept { return error == ENOSYS || error == EPERM; }
@@ -49,6 +51,7 @@ ExitStatus to_status(const siginfo_t& info, const rusage& used) noexcept {
 }
 
 Result<Fd> always_readable() noexcept {
+  if (const int error = fault::injected("eventfd")) return Failure{"eventfd", error};
   const int fd = ::eventfd(1, EFD_CLOEXEC);
   if (fd < 0) return Failure{"eventfd", errno};
   return above_stdio(Fd{fd});
@@ -100,21 +103,27 @@ Result<Child> Child::adopt(pid_t pid, Fd end) noexcept {
 
 Result<bool> Child::wait(Deadline deadline) const noexcept {
   if (end_tells_) return wait_readable(end_.get(), deadline);
-  // A grandchild may hold the pipe open beyond the child's end: look at the child itself now and then.
+  // A grandchild may hold the pipe open beyond the child's end: look at the child itself now and then. The other way
+  // round the pipe is closed a moment before the child can be waited for, or long before by a child that closes all it
+  // has: then there is only the child to look at, at growing intervals.
+  bool closed = false;
+  std::chrono::microseconds pause{50};
   for (;;) {
-    const Deadline slice = Deadline::earlier(deadline, std::chrono::milliseconds(20));
-    const auto closed = wait_readable(end_.get(), slice);
-    if (!closed) return closed;
+    if (!closed) {
+      const auto ready = wait_readable(end_.get(), Deadline::earlier(deadline, kLook));
+      if (!ready) return ready;
+      closed = ready.value();
+    }
     siginfo_t info{};
-    const auto ended = wait_id(P_PID, static_cast<id_t>(pid_), WNOHANG | WNOWAIT, info, nullptr);
+    const int options = closed && deadline.is_never() ? WNOWAIT : WNOHANG | WNOWAIT;
+    const auto ended = wait_id(P_PID, static_cast<id_t>(pid_), options, info, nullptr);
     if (ended ? ended.value() : ended.error() == ECHILD) return true;
     if (!ended) return ended.failure();
     if (deadline.passed()) return false;
-    // The pipe is closed a moment before the child can be waited for; that moment is bounded by the kernel.
-    if (closed.value() && deadline.is_never()) {
-      const auto blocking = wait_id(P_PID, static_cast<id_t>(pid_), WNOWAIT, info, nullptr);
-      if (blocking || blocking.error() == ECHILD) return true;
-      return blocking.failure();
+    if (closed) {
+      const auto slept = poll_all({}, Deadline::earlier(deadline, pause));
+      if (!slept) return slept.failure();
+      pause = std::min(2 * pause, kLook);
     }
   }
 }

@@ -39,6 +39,7 @@ Result<WaitOutcome> futex_wait(const std::atomic<std::uint32_t>& word, std::uint
 
 Result<int> futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept {
   if (const int error = fault::injected("futex")) return Failure{"futex", error};
+  if (count <= 0) return 0;  // the kernel would wake one
   const long woken = ::syscall(SYS_futex, &word, FUTEX_WAKE, count, nullptr, nullptr, 0);
   if (woken < 0) return Failure{"futex", errno};
   return static_cast<int>(woken);

@@ -44,7 +44,7 @@ Result<> limit(__rlimit_resource what, const char* call, std::optional<std::uint
   if (const int error = fault::injected("setrlimit")) return Failure{call, error};
   rlimit before{};
   if (::getrlimit(what, &before) != 0) return Failure{call, errno};
-  rlimit after{*value, *value + grace};
+  rlimit after{*value, *value > RLIM_INFINITY - grace ? RLIM_INFINITY : *value + grace};
   if (after.rlim_max > before.rlim_max && after.rlim_cur <= before.rlim_max) after.rlim_max = before.rlim_max;
   if (::setrlimit(what, &after) != 0) return Failure{call, errno};
   return {};
@@ -71,13 +71,16 @@ Result<> pin(const std::vector<int>& cpus) noexcept {
 // another fork of this process may hold its write end.
 Failure await_setup(const Child& child, int report) noexcept {
   std::array<PollItem, 2> items{PollItem{report}, PollItem{child.sentinel()}};
-  Failure outcome{};
-  while (poll_all(items, Deadline::never())) {
-    if (!items[0].ready && !items[1].ready) continue;
-    if (items[0].ready) (void)read_some(report, std::as_writable_bytes(std::span(&outcome, 1)));
-    break;
+  if (const auto ready = poll_all(items, Deadline::never()); !ready) return ready.failure();
+  // Seen dead but not heard: it may have spoken and died while poll(2) went from the first to the second.
+  if (!items[0].ready) {
+    const auto heard = wait_readable(report, Deadline::now());
+    if (!heard) return heard.failure();
+    if (!heard.value()) return {};
   }
-  return outcome;
+  Failure outcome{};
+  const auto read = read_some(report, std::as_writable_bytes(std::span(&outcome, 1)));
+  return read ? outcome : read.failure();
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "os/fault.hpp"
@@ -18,36 +20,58 @@ namespace multiproc::os {
 
 namespace {
 
-// fallocate beyond RLIMIT_FSIZE answers EFBIG and raises SIGXFSZ in this thread, which would end the program. Held
-// back here, and taken away if it came from us.
-class FileSizeSignalHeld {
+// fallocate beyond RLIMIT_FSIZE answers EFBIG and raises SIGXFSZ in this thread, which would end the program: held
+// back here, and taken away if it came from us. All other signals are held back too: kernels of Debian 12's age
+// give up a half-done fallocate of memory at any signal and free what they had, so that under the timer of a profiler
+// a large block would never be done.
+class SignalsHeld {
  public:
-  FileSizeSignalHeld() noexcept {
-    ::sigemptyset(&only_);
-    ::sigaddset(&only_, SIGXFSZ);
+  SignalsHeld() noexcept {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
     sigset_t pending;
     ::sigpending(&pending);
     was_pending_ = ::sigismember(&pending, SIGXFSZ) == 1;
-    ::pthread_sigmask(SIG_BLOCK, &only_, &before_);
   }
-  ~FileSizeSignalHeld() {
+  ~SignalsHeld() {
     const int kept = errno;
     constexpr std::timespec kNoWait{};
-    if (!was_pending_) ::sigtimedwait(&only_, nullptr, &kNoWait);
+    sigset_t only;
+    ::sigemptyset(&only);
+    ::sigaddset(&only, SIGXFSZ);
+    if (!was_pending_) ::sigtimedwait(&only, nullptr, &kNoWait);
     ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
     errno = kept;
   }
-  FileSizeSignalHeld(const FileSizeSignalHeld&) = delete;
-  FileSizeSignalHeld& operator=(const FileSizeSignalHeld&) = delete;
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
 
  private:
-  sigset_t only_;
   sigset_t before_;
   bool was_pending_ = false;
 };
 
+// fallocate takes page by page and notices a lack of memory when there is none left for anybody: the kernel then kills
+// processes. What can't fit into this machine is refused before that.
+bool exceeds_the_machine(std::size_t size) noexcept {
+  struct sysinfo machine {};
+  if (::sysinfo(&machine) != 0) return false;
+  return size / machine.mem_unit > machine.totalram + machine.totalswap;
+}
+
+// More than the machine has would be handed out page by page, until the out-of-memory killer comes.
+bool exceeds_machine(std::size_t size) noexcept {
+  struct sysinfo machine{};
+  if (::sysinfo(&machine) != 0) return false;
+  return size / machine.mem_unit > machine.totalram + machine.totalswap;
+}
+
 Result<> reserve(int memory, std::size_t size) noexcept {
-  const FileSizeSignalHeld held;
+  if (size == 0) return Failure{"fallocate", EINVAL};
+  if (exceeds_machine(size)) return Failure{"fallocate", ENOMEM};
+  if (exceeds_the_machine(size)) return Failure{"fallocate", ENOMEM};
+  const SignalsHeld held;
   for (;;) {
     int error = fault::injected("fallocate");
     if (error == 0) {

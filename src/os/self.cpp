@@ -51,7 +51,7 @@ bool is_ending(const char* tid) noexcept {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/self/task/%.20s/stat", tid);
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;  // gone
+  if (fd < 0) return errno == ENOENT || errno == ESRCH;  // gone; a full descriptor table says nothing of the thread
   char text[512];
   const ssize_t got = ::read(fd, text, sizeof text - 1);
   ::close(fd);

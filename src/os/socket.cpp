@@ -121,16 +121,21 @@ Result<std::vector<Fd>> receive_fds(int socket, std::size_t count, Deadline dead
     if (!got) return got.failure();
     if (got.value() == 0) return Failure{"recvmsg", ECONNRESET};
     const std::size_t before = received.size();
+    std::array<Fd, kMaxFdsPerMessage> arrived;  // owned before anything can fail
+    std::size_t arrived_count = 0;
     for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
       if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-      const std::size_t arrived = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-      for (std::size_t i = 0; i < arrived; ++i) {
+      const std::size_t in_part = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (std::size_t i = 0; i < in_part; ++i) {
         int fd = -1;
         std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof fd);
-        Result<Fd> ours = above_stdio(Fd{fd});
-        if (!ours) return ours.failure();
-        received.push_back(std::move(ours.value()));
+        arrived[arrived_count++].reset(fd);
       }
+    }
+    for (Fd& fd : std::span(arrived).first(arrived_count)) {
+      Result<Fd> ours = above_stdio(std::move(fd));
+      if (!ours) return ours.failure();
+      received.push_back(std::move(ours.value()));
     }
     // The kernel installs as many as there is room for, then cuts the list and says so (unix(7)).
     if ((message.msg_flags & MSG_CTRUNC) != 0) return Failure{"recvmsg", EMFILE};

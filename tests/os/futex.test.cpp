@@ -7,6 +7,7 @@
 #include <chrono>
 #include <climits>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <new>
 #include <string>
@@ -104,6 +105,18 @@ TEST_F(FutexTest, WakesThroughTwoMappingsOfOneBlock) {
   sleeper.join();
 }
 
+// Threads of this process that sleep in the kernel.
+int sleeping_threads() {
+  int sleeping = 0;
+  for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
+    std::string text;
+    std::getline(std::ifstream{task.path() / "stat"}, text);
+    const auto name_end = text.rfind(')');
+    if (name_end != text.npos && name_end + 2 < text.size() && text[name_end + 2] == 'S') ++sleeping;
+  }
+  return sleeping;
+}
+
 TEST_F(FutexTest, WakesNoMoreThanItWasAsked) {
   constexpr int kSleepers = 4;
   std::atomic<int> woken{0};
@@ -113,6 +126,7 @@ TEST_F(FutexTest, WakesNoMoreThanItWasAsked) {
       if (futex_wait(word_, 7, Deadline::never()).value() == WaitOutcome::woken) ++woken;
     });
   }
+  while (sleeping_threads() < kSleepers) std::this_thread::yield();
 
   EXPECT_EQ(futex_wake(word_, 0).value(), 0);
   EXPECT_EQ(futex_wake(word_, -1).value(), 0);

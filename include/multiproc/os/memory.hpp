@@ -40,7 +40,8 @@ class Mapping {
 };
 
 /// A new sealed memfd of `size` bytes (> 0), all of them reserved. `label` is what /proc shows for it.
-/// ENOSYS or EPERM where memfd is refused, EFBIG under a small RLIMIT_FSIZE (SIGXFSZ is held back), ENOMEM, ENOSPC.
+/// ENOSYS or EPERM where memfd is refused, EFBIG under a small RLIMIT_FSIZE (SIGXFSZ is held back), ENOSPC; ENOMEM,
+/// and that at once for more than the machine's memory and swap. Signals wait meanwhile (about 0.3 ms a MiB).
 Result<Fd> make_memory(const char* label, std::size_t size) noexcept;
 
 /// Maps the first `size` bytes of `memory`, shared. EINVAL when it holds fewer: such a page would be a SIGBUS.

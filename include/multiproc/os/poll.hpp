@@ -11,7 +11,7 @@
 namespace multiproc::os {
 
 struct PollItem {
-  int fd = -1;
+  int fd = -1;  // -1: skipped, never ready and never broken
   bool wants_read = true;
   bool wants_write = false;
   bool ready = false;   // set by poll_all: what was wanted is possible, or the peer is gone
@@ -21,7 +21,8 @@ struct PollItem {
 /// Waits until at least one item is ready or broken, or the deadline passes. Returns how many are; 0: deadline.
 Result<std::size_t> poll_all(std::span<PollItem> items, Deadline deadline) noexcept;
 
-/// True when `fd` is readable (or at its end) before the deadline. A bad descriptor is EBADF.
+/// True when `fd` is readable (or at its end) before the deadline. A bad descriptor is EBADF; -1 is none at all, for
+/// which only the deadline is waited.
 Result<bool> wait_readable(int fd, Deadline deadline) noexcept;
 
 /// The same for writing.

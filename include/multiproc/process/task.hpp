@@ -9,7 +9,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <functional>
@@ -40,8 +39,21 @@ class Copied {
     return std::invoke(function_, std::forward<Args>(args)...);
   }
 
-  std::array<std::byte, sizeof(F)> to_bytes() const { return std::bit_cast<std::array<std::byte, sizeof(F)>>(function_); }
-  static Copied from_bytes(const std::array<std::byte, sizeof(F)>& bytes) { return Copied(std::bit_cast<F>(bytes)); }
+  std::array<std::byte, sizeof(F)> to_bytes() const {
+    std::array<std::byte, sizeof(F)> bytes;
+    std::memcpy(bytes.data(), std::addressof(function_), sizeof(F));
+    return bytes;
+  }
+
+  // A closure has no default constructor to copy the bytes into: it is born in a union, out of them.
+  static Copied from_bytes(const std::array<std::byte, sizeof(F)>& bytes) {
+    union Storage {
+      Storage() {}
+      F function;
+    } storage;
+    std::memcpy(static_cast<void*>(std::addressof(storage.function)), bytes.data(), sizeof(F));
+    return Copied(storage.function);
+  }
 
  private:
   F function_;
