@@ -97,6 +97,11 @@ class Parent {
   os::Fd pidfd_;
 };
 
+// An option that the kernel does not allow: told as it is, for the parent knows the remedy.
+struct Refused {
+  os::Failure failure;
+};
+
 std::unique_ptr<Task> make_task_from(int socket, SpawnOrder& order) {
   Parent parent(socket);
   OrderHeader header;
@@ -113,16 +118,17 @@ std::unique_ptr<Task> make_task_from(int socket, SpawnOrder& order) {
   setup.cpu_seconds = order.cpu_seconds;
   setup.open_files = order.open_files;
   setup.cpus = order.cpus;
-  if (const auto applied = os::apply(setup); !applied) os::throw_failure(applied.failure(), {});
+  if (const auto applied = os::apply(setup); !applied) throw Refused{applied.failure()};
 
   const os::ResolvedCode maker = os::resolve_code(order.maker);
   if (maker.address == nullptr) throw DecodeError(maker.problem);
   return reinterpret_cast<Task::Maker>(const_cast<void*>(maker.address))(in);
 }
 
-void answer(int socket, Answer::Kind kind, std::string_view text = {}) noexcept {
+void answer(int socket, Answer::Kind kind, std::string_view text = {}, int error = 0) noexcept {
   Answer message;
   message.kind = kind;
+  message.error = error;
   message.text = static_cast<std::uint32_t>(text.size());
   (void)os::send_all(socket, std::as_bytes(std::span(&message, 1)), Deadline::never());
   (void)os::send_all(socket, std::as_bytes(std::span(text)), Deadline::never());
@@ -145,6 +151,9 @@ void answer(int socket, Answer::Kind kind, std::string_view text = {}) noexcept 
     mine->parent_name = std::move(order.parent_name);
     become(mine.release());
     if (order.start_method) set_start_method(static_cast<StartMethod>(*order.start_method));
+  } catch (const Refused& refused) {
+    answer(socket.get(), Answer::refused, refused.failure.call, refused.failure.error);
+    os::exit_now(1);
   } catch (const std::exception& error) {
     answer(socket.get(), Answer::refused, error.what());
     os::exit_now(1);

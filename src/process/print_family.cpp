@@ -54,6 +54,7 @@ constexpr auto kPatience = 100ms;  // with what can't be proved, and with a keep
 // What this process knows by itself. Constant-initialised and never destroyed: prints before main() and after it.
 struct PrintProcess {
   std::mutex mutex;  // guards the making of a page and the turns; held across fork()
+  bool is_held_over_fork = false;
   std::size_t page_count = 0;
   std::atomic<int> memory{-1};
   std::atomic<PrintPage*> page{nullptr};
@@ -439,17 +440,30 @@ void wait_for_short_print(PrintSlot& slot, const os::Target& target) noexcept {
 
 // --- fork and exit ---------------------------------------------------------------------------------------------------
 
+// With one thread nobody can hold the mutex, and nothing is written after the fork: os::ForkMutex says why. The mutex is
+// none of those because it must be there before any constructor has run.
 void before_fork() noexcept {
+  const bool is_alone = os::is_single_threaded();
+  if (is_alone && (process.page.load(std::memory_order_relaxed) != nullptr || process.page_refused.load())) return;
   process.mutex.lock();
   make_page(false);  // or parent and child would make one each
+  if (is_alone) {
+    process.mutex.unlock();
+  } else {
+    process.is_held_over_fork = true;
+  }
 }
 
-void after_fork_in_parent() noexcept {
+void release_after_fork() noexcept {
+  if (!process.is_held_over_fork) return;
+  process.is_held_over_fork = false;
   process.mutex.unlock();
 }
 
 // The slots are the parent's, and the threads that had turns are not here.
-void after_fork_in_child() noexcept {
+[[gnu::hot]] void after_fork_in_child() noexcept {
+  release_after_fork();
+  if (process.mark.load(std::memory_order_relaxed) == 0 && process.turns == nullptr) return;  // it never printed
   for (auto& slot : process.slots) slot.store(nullptr);
   for (auto& seen : process.torn_seen) seen.store(0);
   process.mark.store(0);
@@ -457,17 +471,17 @@ void after_fork_in_child() noexcept {
   process.no_look_before.store(0);
   process.turns = nullptr;
   process.turn_waiters = 0;
-  process.mutex.unlock();
 }
 
 struct Life {
-  Life() noexcept { (void)os::at_fork(before_fork, after_fork_in_parent, after_fork_in_child); }
+  Life() noexcept { (void)os::at_fork(before_fork, release_after_fork, after_fork_in_child); }
   ~Life() { leave_print_family(); }
 } const life;
 
 }  // namespace
 
 void create_print_family(bool with_descriptor) noexcept {
+  if (!with_descriptor && process.page.load(std::memory_order_relaxed) != nullptr) return;
   const std::scoped_lock lock(process.mutex);
   make_page(with_descriptor);
 }
@@ -490,10 +504,11 @@ void adopt_print_family(os::Fd memory) noexcept {
   os::Fd(process.memory.exchange(std::move(above).value().release()));
 }
 
-void leave_print_family() noexcept {
+[[gnu::hot]] void leave_print_family() noexcept {
   PrintPage* page = process.page.load();
   if (page == nullptr) return;
   for (auto& claimed : process.slots) {
+    if (claimed.load() == nullptr) continue;  // most children print nothing, and are spared the write to this page
     PrintSlot* slot = claimed.exchange(nullptr);
     if (slot == nullptr) continue;
     Keeper keeper(*page);

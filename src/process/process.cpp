@@ -6,6 +6,7 @@
 #include <exception>
 
 #include <multiproc/error.hpp>
+#include <multiproc/os/self.hpp>
 
 #include "process/identity.hpp"
 #include "process/print_family.hpp"
@@ -15,7 +16,10 @@
 namespace multiproc {
 
 Process::Process(std::unique_ptr<detail::Task> task, ProcessOptions options)
-    : task_(std::move(task)), options_(std::move(options)), path_(detail::identity().next_child_path()) {
+    : task_(std::move(task)),
+      options_(std::move(options)),
+      path_(detail::identity().next_child_path()),
+      maker_(os::self_pid()) {
   if (options_.name.empty()) options_.name = "Process-" + path_;
 }
 
@@ -27,6 +31,7 @@ Process& Process::operator=(Process&& other) noexcept {
   task_ = std::move(other.task_);
   options_ = std::move(other.options_);
   path_ = std::move(other.path_);
+  maker_ = other.maker_;
   running_ = std::move(other.running_);
   return *this;
 }
@@ -42,6 +47,10 @@ void Process::end() noexcept {
 void Process::start() {
   if (!task_) throw InvalidState("process '" + options_.name + "' was closed or moved from: make a new one");
   if (running_) throw InvalidState("process '" + options_.name + "' was started before: a Process is started once");
+  if (maker_ != os::self_pid()) {
+    throw InvalidState("process '" + options_.name + "' was made by another process, of which this is a copy: make a new "
+                       "one here");
+  }
   if (detail::guard().awaited) {
     throw MainGuardMissing("process '" + options_.name + "' would be started by a spawned child before that has reached "
                            "main_guard(), and so once more in each child" + detail::main_guard_remedy());

@@ -4,6 +4,7 @@
 //
 //   parent -> child   OrderHeader, `bytes` bytes (a SpawnOrder, then the task), `descriptors` descriptors
 //   child -> parent   Answer, `text` bytes of error; then both close
+//                     (`error` an errno: the kernel refused an option, and the text is the name of the call)
 //
 // The child finds the socket by the environment variable kMarker, "socket:parent's pid:lifeline:watch", which it takes
 // out of its environment before any constructor of the program has run. The pid keeps a program that such a child
@@ -45,6 +46,7 @@ struct Answer {
   enum Kind : std::uint32_t { ready = 1, refused = 2 };
   std::uint32_t kind = 0;
   std::uint32_t text = 0;
+  std::int32_t error = 0;
 };
 
 /// What main_guard() has seen of this process.

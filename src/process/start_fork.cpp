@@ -21,7 +21,7 @@ namespace multiproc::detail {
   born_as.parent_name = mine.name;
 
   os::ChildSetup setup = setup_of(options);
-  const os::Fd directory = open_cwd(options);
+  os::Fd directory = open_cwd(options);
   setup.directory = directory.get();
   std::unique_ptr<Environment> environment;
   if (!options.env.empty()) {
@@ -43,6 +43,7 @@ namespace multiproc::detail {
   if (!forked) throw_launch_failure(forked.failure(), options);
   if (forked.value().in_child) {
     become(&born_as);
+    directory.reset();  // this frame is never left
     live_forked(order.task);
   }
   if (running->lifeline() != nullptr) running->lifeline()->child_end().reset();

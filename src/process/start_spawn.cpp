@@ -98,6 +98,7 @@ class Midwife {
       if (answer.kind == Answer::ready) return std::nullopt;
       std::string text(answer.text, '\0');
       (void)receive(std::as_writable_bytes(std::span(text)));
+      if (answer.error != 0) throw_launch_failure({text.c_str(), answer.error}, options_);
       throw LaunchError(quoted(options_) + ": the child could not begin: " + text);
     }
     if (!child_.wait(deadline_).or_throw(quoted(options_))) throw_timeout();

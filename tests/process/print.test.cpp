@@ -15,6 +15,7 @@
 #include <random>
 #include <set>
 #include <span>
+#include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -760,7 +761,12 @@ TEST(PrintTest, AParentThatCapturesAStuckChildCanPrint) {
     const auto is_busy = [&] {
       return std::any_of(page->slots.begin(), page->slots.end(), [](const auto& slot) { return slot.busy.load() != 0; });
     };
-    while (!is_busy()) std::this_thread::yield();
+    const auto is_asleep = [&] {  // when the page is crowded nobody is busy: then it is the sleep in the write that shows
+      std::ifstream stat("/proc/" + std::to_string(in_short) + "/stat");
+      std::string pid, name, state;
+      return page->crowded.load() != 0 && stat >> pid >> name >> state && state == "S";
+    };
+    while (!is_busy() && !is_asleep()) std::this_thread::yield();
     println("{}", line_of('a', 0, 2, 10));
     println("{}", line_of('a', 0, 3, kMiB));
 

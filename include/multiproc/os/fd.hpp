@@ -23,7 +23,9 @@ class Fd {
     if (this != &other) reset(other.release());
     return *this;
   }
-  ~Fd() { reset(); }
+  ~Fd() {
+    if (fd_ >= 0) reset();
+  }
 
   int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }

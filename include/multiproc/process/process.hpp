@@ -141,6 +141,7 @@ class Process {
   std::unique_ptr<detail::Task> task_;  // null: moved from or closed
   ProcessOptions options_;
   std::string path_;  // "1:2": which child of which child it is
+  pid_t maker_;       // the process whose object this is
   std::shared_ptr<detail::Running> running_;  // null before start()
 };
 
