@@ -12,7 +12,7 @@
 
 namespace multiproc::os {
 
-void Fd::reset(int fd) noexcept {
+[[gnu::hot]] void Fd::reset(int fd) noexcept {
   if (fd_ >= 0) {
     const int kept = errno;  // clean-up must not hide the error that led to it
     if (::close(fd_) != 0) errno = kept;  // written to only if it must be: see ForkMutex

@@ -17,7 +17,8 @@ std::string_view name_of(std::string_view assignment) { return assignment.substr
 
 std::string_view remedy_for(os::Failure failure) {
   const std::string_view call = failure.call;
-  if (call == "chdir") return "ProcessOptions::cwd must name a directory that may be entered";
+  const bool is_full = failure.error == EMFILE || failure.error == ENFILE || failure.error == ENOMEM;
+  if (call == "chdir" && !is_full) return "ProcessOptions::cwd must name a directory that may be entered";
   if (call == "sched_setaffinity") return "ProcessOptions::cpus must name a CPU that is online and allowed here";
   if (call.starts_with("setrlimit")) {
     return "ProcessOptions::limits may go above the hard limit of this process (ulimit -H) for root alone";

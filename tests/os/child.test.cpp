@@ -335,7 +335,9 @@ TEST(ChildFallbackTest, AnotherUsersChildIsEperm) {
 
 TEST(AdoptTest, AChildThatNobodyCanWatchIsKilledAndReaped) {
   os_test::expect_each_refusal("pidfd_open", {EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM, ENODEV}, [] {
-    return Child::adopt(os_test::PlainChild{os_test::pause_for_ever}.release(), {});
+    auto child = Child::adopt(os_test::PlainChild{os_test::pause_for_ever}.release(), {});
+    if (child) child.value().destroy();
+    return child;
   });
 }
 

@@ -2,6 +2,7 @@
 //
 // What ProcessOptions asks for is in force in the child, and nowhere else.
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -235,7 +236,7 @@ int first_allowed_cpu() {
   CPU_ZERO(&mine);
   ::sched_getaffinity(0, sizeof mine, &mine);
   int cpu = 0;
-  while (!CPU_ISSET(cpu, &mine)) ++cpu;
+  while (!CPU_ISSET(static_cast<std::size_t>(cpu), &mine)) ++cpu;
   return cpu;
 }
 
@@ -244,7 +245,7 @@ void tell_cpus(const std::string& wire) {
   CPU_ZERO(&mine);
   ::sched_getaffinity(0, sizeof mine, &mine);
   std::string list;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (CPU_ISSET(cpu, &mine)) list += std::to_string(cpu) + " ";
   }
   Wire::tell(wire, list + "of " + std::to_string(multiproc::cpu_count()));
@@ -325,8 +326,7 @@ TEST_P(OptionsTest, BeyondItsMemoryAnAllocationFails) {
 
 TEST_P(OptionsTest, BeyondItsCpuTimeTheChildIsEnded) {
   Process child{options({.limits = {.cpu_seconds = 1}}), [] {
-                  for (volatile unsigned i = 0;; i = i + 1) {
-                  }
+                  for (std::atomic<unsigned> steps{0};;) ++steps;
                 }};
   child.start();
   child.join();
@@ -337,8 +337,7 @@ TEST_P(OptionsTest, BeyondItsCpuTimeTheChildIsEnded) {
 TEST_P(OptionsTest, ASpinnerThatIgnoresTheWarningIsKilledASecondLater) {
   Process child{options({.limits = {.cpu_seconds = 1}}), [] {
                   ::signal(SIGXCPU, SIG_IGN);
-                  for (volatile unsigned i = 0;; i = i + 1) {
-                  }
+                  for (std::atomic<unsigned> steps{0};;) ++steps;
                 }};
   child.start();
   child.join();
