@@ -12,8 +12,6 @@
 
 #include <fmt/core.h>
 
-#include <multiproc/process/main_guard.hpp>
-
 namespace bench {
 namespace {
 
@@ -117,11 +115,7 @@ void time_python(benchmark::State& state, const std::string& script, const std::
   }
 }
 
-}  // namespace bench
-
-int main(int argc, char** argv) {
-  multiproc::main_guard(argc, argv);
-
+int run(int argc, char** argv) {
   // Taking turns is the rule here; what stands on the command line comes later and wins.
   std::vector<std::string> words{argv[0], "--benchmark_repetitions=7", "--benchmark_enable_random_interleaving=true",
                                  "--benchmark_report_aggregates_only=true", "--benchmark_min_time=0.1"};
@@ -133,8 +127,10 @@ int main(int argc, char** argv) {
 
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
-  bench::Reporter reporter;
+  Reporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);
   reporter.print_ratios();
   return reporter.failed() ? 1 : 0;
 }
+
+}  // namespace bench

@@ -46,4 +46,7 @@ bool pin_to(unsigned index);
 /// no python3 the benchmark is skipped and says so. For a benchmark with ->UseManualTime()->Iterations(1).
 void time_python(benchmark::State& state, const std::string& script, const std::vector<std::string>& args = {});
 
+/// Runs the benchmarks by those rules, prints the ratios; for main(). Nonzero: wrong arguments, or a wrong answer.
+int run(int argc, char** argv);
+
 }  // namespace bench

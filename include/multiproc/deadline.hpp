@@ -41,7 +41,8 @@ class Deadline {
   /// The same point as CLOCK_MONOTONIC wants it; nullopt for never().
   std::optional<std::timespec> as_monotonic() const noexcept {
     if (is_never()) return std::nullopt;
-    const auto since = at_.time_since_epoch() > Clock::duration::zero() ? at_.time_since_epoch() : Clock::duration::zero();
+    const auto since =
+        at_.time_since_epoch() > Clock::duration::zero() ? at_.time_since_epoch() : Clock::duration::zero();
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
     return std::timespec{static_cast<std::time_t>(seconds.count()),
                          static_cast<long>(std::chrono::nanoseconds(since - seconds).count())};

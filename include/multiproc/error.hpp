@@ -16,8 +16,7 @@ namespace multiproc {
 /// The kernel refused. what() reads "call: object: reason. Remedy."; code() carries the errno.
 class SystemError : public std::system_error {
  public:
-  SystemError(int error, const std::string& text)
-      : std::system_error(error, std::generic_category()), text_(text) {}
+  SystemError(int error, const std::string& text) : std::system_error(error, std::generic_category()), text_(text) {}
   const char* what() const noexcept override { return text_.what(); }
 
  private:
@@ -30,7 +29,8 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The call does not fit the state of the object: join before start, start twice, use after close, another process's child.
+/// The call does not fit the state of the object: join before start, start twice, use after close, another process's
+/// child.
 class InvalidState : public Error {
  public:
   using Error::Error;

@@ -14,9 +14,9 @@ namespace multiproc {
 
 /// What a process used up, by getrusage(2). Zero when nobody told.
 struct ResourceUse {
-  std::uint64_t max_rss = 0;                  // bytes: the most memory it had resident at once
-  std::chrono::microseconds user_time{0};     // CPU time in its own code
-  std::chrono::microseconds system_time{0};   // CPU time in the kernel on its behalf
+  std::uint64_t max_rss = 0;                 // bytes: the most memory it had resident at once
+  std::chrono::microseconds user_time{0};    // CPU time in its own code
+  std::chrono::microseconds system_time{0};  // CPU time in the kernel on its behalf
 };
 
 class ExitStatus {

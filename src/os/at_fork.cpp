@@ -36,7 +36,9 @@ void take_all() {
 
 }  // namespace
 
-bool is_single_threaded() noexcept { return __libc_single_threaded != 0; }
+bool is_single_threaded() noexcept {
+  return __libc_single_threaded != 0;
+}
 
 Result<> at_fork(void (*before)(), void (*after_in_parent)(), void (*after_in_child)()) noexcept {
   const int error = ::pthread_atfork(before, after_in_parent, after_in_child);

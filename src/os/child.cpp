@@ -21,10 +21,12 @@ namespace multiproc::os {
 
 namespace {
 
-constexpr std::chrono::microseconds kLook{20'000};  // how often a child without a pidfd is looked at
+constexpr std::chrono::microseconds kLook{20'000};       // how often a child without a pidfd is looked at
 constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, which <sys/wait.h> of glibc < 2.36 lacks
 
-bool refused(int error) noexcept { return error == ENOSYS || error == EPERM; }
+bool refused(int error) noexcept {
+  return error == ENOSYS || error == EPERM;
+}
 
 // waitid(2) by the raw call, whose fifth argument brings the resource use that glibc's wrapper drops.
 Result<bool> wait_id(idtype_t by, id_t id, int options, siginfo_t& info, rusage* used) noexcept {

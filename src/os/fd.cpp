@@ -14,20 +14,22 @@ namespace multiproc::os {
 
 [[gnu::hot]] void Fd::reset(int fd) noexcept {
   if (fd_ >= 0) {
-    const int kept = errno;  // clean-up must not hide the error that led to it
+    const int kept = errno;               // clean-up must not hide the error that led to it
     if (::close(fd_) != 0) errno = kept;  // written to only if it must be: see ForkMutex
   }
   fd_ = fd;
 }
 
-Result<Fd> Fd::duplicate() const noexcept { return duplicate_fd(fd_); }
+Result<Fd> Fd::duplicate() const noexcept {
+  return duplicate_fd(fd_);
+}
 
 Result<Fd> duplicate_fd(int fd) noexcept {
   int error = fault::injected("fcntl");
   if (error == 0) {
     const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (copy >= 0) return Fd{copy};
-    error = errno;
+    error = errno == EINVAL ? EMFILE : errno;  // EINVAL: not even the number 3 is within RLIMIT_NOFILE
   }
   return Failure{"fcntl(F_DUPFD_CLOEXEC)", error};
 }

@@ -28,9 +28,9 @@ Result<> require_descriptor() noexcept {
   int error = fault::injected("eventfd");
   int fd = -1;
   if (error == 0) {
-    fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);                         // the cheapest descriptor there is
+    fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);               // the cheapest descriptor there is
     if (fd < 0 && errno == EBADF) fd = ::eventfd(0, EFD_CLOEXEC);  // stderr is closed
-    if (fd < 0) error = errno;
+    if (fd < 0) error = errno == EINVAL ? EMFILE : errno;          // EINVAL: as in duplicate_fd()
   }
   if (fd >= 0) ::close(fd);
   if (error != 0) return Failure{"pidfd_open", error};  // the name of the call that this stands in for
@@ -107,8 +107,9 @@ Result<Fd> open_directory(const char* path) noexcept {
   return above_stdio(Fd{fd});
 }
 
-// [[gnu::hot]], here and on what else a plain child runs before and after its target: the linker lays such functions side
-// by side, so that the child, which starts without page tables for code, faults once for them and not once for each.
+// [[gnu::hot]], here and on what else a plain child runs before and after its target: the linker lays such functions
+// side by side, so that the child, which starts without page tables for code, faults once for them and not once for
+// each.
 [[gnu::hot]] Result<Forked> fork_child(const ChildSetup& setup) noexcept {
   PipeEnds end;  // without pidfds: the child's end closes it
   if (!has_pidfd()) {

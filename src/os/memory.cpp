@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "os/fault.hpp"
@@ -62,7 +61,7 @@ bool exceeds_the_machine(std::size_t size) noexcept {
 
 // More than the machine has would be handed out page by page, until the out-of-memory killer comes.
 bool exceeds_machine(std::size_t size) noexcept {
-  struct sysinfo machine{};
+  struct sysinfo machine {};
   if (::sysinfo(&machine) != 0) return false;
   return size / machine.mem_unit > machine.totalram + machine.totalswap;
 }
@@ -111,7 +110,7 @@ Result<Fd> make_memory(const char* label, std::size_t size) noexcept {
 }
 
 Result<Mapping> map_shared(int memory, std::size_t size, bool writable) noexcept {
-  struct stat info{};
+  struct stat info {};
   if (::fstat(memory, &info) != 0) return Failure{"fstat", errno};
   if (size == 0 || static_cast<std::size_t>(info.st_size) < size) return Failure{"mmap", EINVAL};
   return map(memory, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED);

@@ -17,11 +17,9 @@ namespace {
 using Visitor = std::function<bool(const dl_phdr_info&)>;  // true: found, stop
 
 bool visit_modules(const Visitor& visitor) {
-  return ::dl_iterate_phdr(
-             [](dl_phdr_info* module, std::size_t, void* data) {
-               return (*static_cast<const Visitor*>(data))(*module) ? 1 : 0;
-             },
-             const_cast<Visitor*>(&visitor)) != 0;
+  return ::dl_iterate_phdr([](dl_phdr_info* module, std::size_t,
+                              void* data) { return (*static_cast<const Visitor*>(data))(*module) ? 1 : 0; },
+                           const_cast<Visitor*>(&visitor)) != 0;
 }
 
 const std::byte* at(const dl_phdr_info& module, std::uint64_t offset) {
@@ -114,12 +112,14 @@ ResolvedCode resolve_code(const CodeAddress& code) {
   if (code.path.empty()) {
     return {nullptr, "the executable of this process is not the one that the function belongs to (build ids differ)"};
   }
-  // Kept loaded for good: the function is about to run.
-  if (::dlopen(code.path.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) {
+  // Kept loaded for good if it is the right one: the function is about to run.
+  void* const library = ::dlopen(code.path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
     const char* reason = ::dlerror();
     return {nullptr, std::string("the library of the function can't be loaded: ") + (reason != nullptr ? reason : "?")};
   }
   if (const void* loaded = find(code)) return {loaded, {}};
+  ::dlclose(library);
   return {nullptr, "the library " + code.path + " is not the one that the function belongs to (build ids differ)"};
 }
 

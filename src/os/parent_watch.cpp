@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <mutex>
+#include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -65,6 +66,7 @@ Result<ParentWatch> Lifeline::open() noexcept {
   if (on_main_thread()) return ParentWatch{self, -1};
   Result<PipeEnds> ends = make_pipe();
   if (!ends) return ends.failure();
+  if (std::exchange(listed_, false)) LifelineList::get().remove(*this);  // opened once more: the first watch ends
   read_ = std::move(ends.value().read);
   write_ = std::move(ends.value().write);
   LifelineList::get().add(*this);

@@ -71,8 +71,12 @@ Result<std::size_t> poll_all(std::span<PollItem> items, Deadline deadline) noexc
   return ready.value();
 }
 
-Result<bool> wait_readable(int fd, Deadline deadline) noexcept { return wait_for(fd, POLLIN, deadline); }
+Result<bool> wait_readable(int fd, Deadline deadline) noexcept {
+  return wait_for(fd, POLLIN, deadline);
+}
 
-Result<bool> wait_writable(int fd, Deadline deadline) noexcept { return wait_for(fd, POLLOUT, deadline); }
+Result<bool> wait_writable(int fd, Deadline deadline) noexcept {
+  return wait_for(fd, POLLOUT, deadline);
+}
 
 }  // namespace multiproc::os

@@ -113,16 +113,22 @@ unsigned affinity_count() {
 
 }  // namespace
 
-[[gnu::hot]] pid_t self_pid() noexcept { return ::getpid(); }
+[[gnu::hot]] pid_t self_pid() noexcept {
+  return ::getpid();
+}
 
-pid_t parent_pid() noexcept { return ::getppid(); }
+pid_t parent_pid() noexcept {
+  return ::getppid();
+}
 
-bool on_main_thread() noexcept { return ::syscall(SYS_gettid) == ::getpid(); }
+bool on_main_thread() noexcept {
+  return ::syscall(SYS_gettid) == ::getpid();
+}
 
 unsigned thread_count() noexcept {
   if (__libc_single_threaded != 0) return 1;
   // That stays false once there was a second thread. The number of links is 2 + threads: one call in place of a scan.
-  struct stat tasks_info{};
+  struct stat tasks_info {};
   if (::stat("/proc/self/task", &tasks_info) == 0 && tasks_info.st_nlink == 3) return 1;
   DIR* tasks = ::opendir("/proc/self/task");
   if (tasks == nullptr) return 0;
@@ -148,13 +154,17 @@ std::string own_image() {
   return started_as != nullptr ? started_as : "";
 }
 
-char** environment() noexcept { return environ; }
+char** environment() noexcept {
+  return environ;
+}
 
 [[gnu::hot]] void exit_now(int code) noexcept {
   if (__gcov_dump != nullptr) __gcov_dump();
   ::_exit(code);
 }
 
-void name_process(const char* name) noexcept { ::prctl(PR_SET_NAME, name); }
+void name_process(const char* name) noexcept {
+  ::prctl(PR_SET_NAME, name);
+}
 
 }  // namespace multiproc::os

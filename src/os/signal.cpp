@@ -13,6 +13,8 @@ AllSignalsBlocked::AllSignalsBlocked() noexcept {
   ::pthread_sigmask(SIG_SETMASK, &all, &before_);
 }
 
-[[gnu::hot]] AllSignalsBlocked::~AllSignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+[[gnu::hot]] AllSignalsBlocked::~AllSignalsBlocked() {
+  ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
 
 }  // namespace multiproc::os

@@ -2,9 +2,9 @@
 
 #include <multiproc/os/streams.hpp>
 
+#include <stdio_ext.h>
 #include <atomic>
 #include <cstdio>
-#include <stdio_ext.h>
 
 #include <dlfcn.h>
 #include <sys/single_threaded.h>
@@ -13,8 +13,8 @@ namespace multiproc::os {
 
 namespace {
 
-// glibc's list of all streams and its lock: exported by every glibc, declared by none of its headers. The fields of FILE
-// used below are those that <stdio.h> itself shows.
+// glibc's list of all streams and its lock: exported by every glibc, declared by none of its headers. The fields of
+// FILE used below are those that <stdio.h> itself shows.
 struct StreamList {
   std::FILE** first = nullptr;
   void (*lock)() = nullptr;

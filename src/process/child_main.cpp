@@ -43,7 +43,6 @@ template <class Char>
   }
 }
 
-
 std::string describe(const std::exception& error);
 
 // "std::runtime_error: no such book", and a line for each exception nested in it.
@@ -131,6 +130,8 @@ void tell_uncaught() noexcept {
   run_target(task, end_forked);
 }
 
-void live_spawned(Task& task) noexcept { run_target(task, end_spawned); }
+void live_spawned(Task& task) noexcept {
+  run_target(task, end_spawned);
+}
 
 }  // namespace multiproc::detail

@@ -440,8 +440,8 @@ void wait_for_short_print(PrintSlot& slot, const os::Target& target) noexcept {
 
 // --- fork and exit ---------------------------------------------------------------------------------------------------
 
-// With one thread nobody can hold the mutex, and nothing is written after the fork: os::ForkMutex says why. The mutex is
-// none of those because it must be there before any constructor has run.
+// With one thread nobody can hold the mutex, and nothing is written after the fork: os::ForkMutex says why. The mutex
+// is none of those because it must be there before any constructor has run.
 void before_fork() noexcept {
   const bool is_alone = os::is_single_threaded();
   if (is_alone && (process.page.load(std::memory_order_relaxed) != nullptr || process.page_refused.load())) return;

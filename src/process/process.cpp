@@ -36,7 +36,9 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
-Process::~Process() { end(); }
+Process::~Process() {
+  end();
+}
 
 void Process::end() noexcept {
   if (!running_ || !running_->is_ours()) return;
@@ -48,12 +50,15 @@ void Process::start() {
   if (!task_) throw InvalidState("process '" + options_.name + "' was closed or moved from: make a new one");
   if (running_) throw InvalidState("process '" + options_.name + "' was started before: a Process is started once");
   if (maker_ != os::self_pid()) {
-    throw InvalidState("process '" + options_.name + "' was made by another process, of which this is a copy: make a new "
+    throw InvalidState("process '" + options_.name +
+                       "' was made by another process, of which this is a copy: make a new "
                        "one here");
   }
   if (detail::guard().awaited) {
-    throw MainGuardMissing("process '" + options_.name + "' would be started by a spawned child before that has reached "
-                           "main_guard(), and so once more in each child" + detail::main_guard_remedy());
+    throw MainGuardMissing("process '" + options_.name +
+                           "' would be started by a spawned child before that has reached "
+                           "main_guard(), and so once more in each child" +
+                           detail::main_guard_remedy());
   }
   const StartMethod method = detail::resolve_start_method(options_.start_method, options_.name);
   detail::create_print_family(false);
@@ -66,12 +71,15 @@ detail::Running& Process::running(const char* what) const {
   if (!task_) throw InvalidState(std::string(what) + ": " + name + " was closed or moved from");
   if (!running_) throw InvalidState(std::string(what) + ": " + name + " was not started: call start() first");
   if (!running_->is_ours()) {
-    throw InvalidState(std::string(what) + ": " + name + " belongs to the process that started it, of which this is a copy");
+    throw InvalidState(std::string(what) + ": " + name +
+                       " belongs to the process that started it, of which this is a copy");
   }
   return *running_;
 }
 
-void Process::join() { (void)join(Deadline::never()); }
+void Process::join() {
+  (void)join(Deadline::never());
+}
 
 bool Process::join(Deadline deadline) {
   detail::Running& child = running("join");
@@ -100,12 +108,22 @@ std::optional<int> Process::exitcode() const {
   return status ? std::optional(status->exitcode()) : std::nullopt;
 }
 
-void Process::terminate() { send_signal(SIGTERM); }
-void Process::kill() { send_signal(SIGKILL); }
-void Process::interrupt() { send_signal(SIGINT); }
-void Process::send_signal(int signal) { running("send_signal").send(signal); }
+void Process::terminate() {
+  send_signal(SIGTERM);
+}
+void Process::kill() {
+  send_signal(SIGKILL);
+}
+void Process::interrupt() {
+  send_signal(SIGINT);
+}
+void Process::send_signal(int signal) {
+  running("send_signal").send(signal);
+}
 
-int Process::sentinel() const { return running("sentinel").sentinel(); }
+int Process::sentinel() const {
+  return running("sentinel").sentinel();
+}
 
 void Process::close() {
   if (running_) {

@@ -32,7 +32,9 @@ void Running::born(os::Child child, std::optional<ExitStatus> ended) noexcept {
   pid_.store(child_.pid(), std::memory_order_release);
 }
 
-bool Running::is_ours() const noexcept { return owner_ == os::self_pid(); }
+bool Running::is_ours() const noexcept {
+  return owner_ == os::self_pid();
+}
 
 std::optional<ExitStatus> Running::poll() const {
   const std::lock_guard lock(mutex_);

@@ -51,8 +51,8 @@ struct Answer {
 
 /// What main_guard() has seen of this process.
 struct Guard {
-  bool called = false;             // main_guard() ran
-  bool awaited = false;            // this is a spawned child that has not reached main_guard() yet
+  bool called = false;   // main_guard() ran
+  bool awaited = false;  // this is a spawned child that has not reached main_guard() yet
   std::vector<std::string> arguments;
 };
 Guard& guard() noexcept;

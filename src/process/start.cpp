@@ -13,7 +13,9 @@ namespace multiproc::detail {
 
 namespace {
 
-std::string_view name_of(std::string_view assignment) { return assignment.substr(0, assignment.find('=')); }
+std::string_view name_of(std::string_view assignment) {
+  return assignment.substr(0, assignment.find('='));
+}
 
 std::string_view remedy_for(os::Failure failure) {
   const std::string_view call = failure.call;
@@ -41,8 +43,9 @@ Environment::Environment(const ProcessOptions& options, const std::vector<std::s
   for (const auto& [name, value] : options.env) {
     if (name.empty() || name.find('=') != std::string::npos || name.find('\0') != std::string::npos ||
         value.find('\0') != std::string::npos) {
-      throw Error("process '" + options.name + "': ProcessOptions::env: '" + name +
-                  "' can't name a variable: a name is not empty and holds no '=', and neither it nor its value a zero byte");
+      throw Error(
+          "process '" + options.name + "': ProcessOptions::env: '" + name +
+          "' can't name a variable: a name is not empty and holds no '=', and neither it nor its value a zero byte");
     }
     added_.push_back(name + "=" + value);
   }

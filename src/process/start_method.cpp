@@ -36,14 +36,18 @@ std::string_view to_string(StartMethod method) noexcept {
   return "unknown";
 }
 
-StartMethod get_start_method() noexcept { return detail::chosen_start_method().value_or(StartMethod::fork); }
+StartMethod get_start_method() noexcept {
+  return detail::chosen_start_method().value_or(StartMethod::fork);
+}
 
 void set_start_method(StartMethod method) {
   require_offered(method);
   chosen.store(static_cast<int>(method), std::memory_order_relaxed);
 }
 
-std::span<const StartMethod> get_all_start_methods() noexcept { return kOffered; }
+std::span<const StartMethod> get_all_start_methods() noexcept {
+  return kOffered;
+}
 
 std::optional<StartMethod> detail::chosen_start_method() noexcept {
   const int method = chosen.load(std::memory_order_relaxed);

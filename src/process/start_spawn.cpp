@@ -21,7 +21,9 @@ namespace multiproc::detail {
 
 namespace {
 
-std::string quoted(const ProcessOptions& options) { return "process '" + options.name + "'"; }
+std::string quoted(const ProcessOptions& options) {
+  return "process '" + options.name + "'";
+}
 
 void require_main_guard(const ProcessOptions& options) {
   if (guard().called) return;
@@ -133,7 +135,8 @@ class Midwife {
     // Killed by somebody, as may happen at any time: started, and ended.
     if (const int signal = status.signal(); signal == SIGKILL || signal == SIGTERM || signal == SIGINT) return status;
     const std::string what = quoted(options_) + ": the child " + status.describe() + " before it reached main_guard()";
-    if (status.signalled()) throw LaunchError(what + ". Look at what runs before: static constructors, the head of main()");
+    if (status.signalled())
+      throw LaunchError(what + ". Look at what runs before: static constructors, the head of main()");
     if (status.code() == 127) throw LaunchError(what + ": its image or a library of it can't be loaded");
     throw MainGuardMissing(what + main_guard_remedy());
   }

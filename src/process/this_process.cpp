@@ -61,14 +61,18 @@ detail::Identity& detail::identity() noexcept {
   return *mine;
 }
 
-[[gnu::hot]] void detail::become(Identity* mine) noexcept { self.store(mine, std::memory_order_release); }
+[[gnu::hot]] void detail::become(Identity* mine) noexcept {
+  self.store(mine, std::memory_order_release);
+}
 
 std::string detail::Identity::next_child_path() {
   const std::string number = std::to_string(children_named.fetch_add(1, std::memory_order_relaxed) + 1);
   return path.empty() ? number : path + ":" + number;
 }
 
-bool ProcessInfo::is_alive() const { return !watched_ || !watched_->ended(); }
+bool ProcessInfo::is_alive() const {
+  return !watched_ || !watched_->ended();
+}
 
 bool ProcessInfo::join(Deadline deadline) const {
   if (!watched_) throw InvalidState("process '" + name_ + "' can't wait for its own end");
@@ -80,7 +84,9 @@ int ProcessInfo::sentinel() const {
   return watched_->sentinel();
 }
 
-ProcessInfo current_process() { return {os::self_pid(), detail::identity().name, nullptr}; }
+ProcessInfo current_process() {
+  return {os::self_pid(), detail::identity().name, nullptr};
+}
 
 std::optional<ProcessInfo> parent_process() {
   const detail::Identity& mine = detail::identity();
@@ -96,6 +102,8 @@ std::vector<ProcessInfo> active_children() {
   return alive;
 }
 
-unsigned cpu_count() { return os::usable_cpus(); }
+unsigned cpu_count() {
+  return os::usable_cpus();
+}
 
 }  // namespace multiproc

@@ -37,7 +37,9 @@ using os_test::is_open;
 static_assert(!std::is_copy_constructible_v<Fd> && !std::is_copy_assignable_v<Fd>);
 static_assert(std::is_nothrow_move_constructible_v<Fd> && std::is_nothrow_move_assignable_v<Fd>);
 
-Fd open_null() { return Fd{::open("/dev/null", O_RDWR | O_CLOEXEC)}; }
+Fd open_null() {
+  return Fd{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+}
 
 // Whether two descriptors are the same open file: they share its status flags.
 bool same_file(int a, int b) {

@@ -142,11 +142,12 @@ TEST(ForkChildTest, TheLargestLimitIsNoLimitAndNotAnOverflow) {
   ::getrlimit(RLIMIT_CPU, &cpu);
   if (cpu.rlim_max != RLIM_INFINITY) GTEST_SKIP() << "this process has a limit itself";
 
-  EXPECT_EQ(run_in_fork(setup, [] {
-              rlimit now{};
-              ::getrlimit(RLIMIT_CPU, &now);
-              return now.rlim_cur == RLIM_INFINITY ? 0 : 1;
-            }),
+  EXPECT_EQ(run_in_fork(setup,
+                        [] {
+                          rlimit now{};
+                          ::getrlimit(RLIMIT_CPU, &now);
+                          return now.rlim_cur == RLIM_INFINITY ? 0 : 1;
+                        }),
             ExitStatus::exited_with(0));
 }
 

@@ -78,7 +78,9 @@ TEST(MemoryTest, EachRefusedCallIsReportedAndLeavesNothing) {
   os_test::expect_each_repeated("fallocate", EINTR, make);
 }
 
-TEST(MemoryTest, NoSizeIsInvalid) { EXPECT_EQ(make_memory("none", 0).error(), EINVAL); }
+TEST(MemoryTest, NoSizeIsInvalid) {
+  EXPECT_EQ(make_memory("none", 0).error(), EINVAL);
+}
 
 TEST(MemoryTest, MoreThanTheMachineHasIsEnomemAtOnceAndNotWorkForTheOomKiller) {
   // An unlimited fallocate would take all memory there is before it fails, if it lives that long. The file size limit

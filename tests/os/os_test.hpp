@@ -106,7 +106,9 @@ inline bool is_close_on_exec(int fd) {
   return flags >= 0 && (flags & FD_CLOEXEC) != 0;
 }
 
-inline bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+inline bool is_open(int fd) {
+  return ::fcntl(fd, F_GETFD) >= 0;
+}
 
 /// True when this process has no child, not even a dead one.
 inline bool has_no_child() {
@@ -204,6 +206,8 @@ inline void leave_room_for(unsigned spare) {
   for (;;) ::pause();
 }
 
-inline std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+inline std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 }  // namespace os_test

@@ -21,7 +21,9 @@ using namespace multiproc::os;
 using multiproc::Deadline;
 using Clock = std::chrono::steady_clock;
 
-void put_a_byte(const Fd& fd) { ASSERT_EQ(::write(fd.get(), "x", 1), 1); }
+void put_a_byte(const Fd& fd) {
+  ASSERT_EQ(::write(fd.get(), "x", 1), 1);
+}
 
 TEST(WaitReadableTest, IsTrueWhenThereIsSomethingOrTheEnd) {
   auto pipe = make_pipe().or_throw("pipe");

@@ -318,8 +318,7 @@ TEST_P(FdPassingTest, WithoutRoomAreEmfileAndLeaveNothing) {
     const Numbered sent{count};
     const auto result = support::in_child([&] {
       auto pair = make_socket_pair().or_throw("sockets");
-      os_test::PlainChild sender{
-          [&] { ::_exit(send_fds(pair[0].get(), sent.read_ends, Deadline::never()).error()); }};
+      os_test::PlainChild sender{[&] { ::_exit(send_fds(pair[0].get(), sent.read_ends, Deadline::never()).error()); }};
       pair[0].reset();
       const auto before = os_test::descriptors();
       rlimit usual{};

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,7 +74,9 @@ class LaunchFailureTest : public support::EveryStartMethod {
 };
 MULTIPROC_EVERY_START_METHOD(LaunchFailureTest);
 
-TEST_P(LaunchFailureTest, NoMoreProcesses) { refused(birth(), EAGAIN, {}, {birth(), "ulimit -u", "pids.max"}); }
+TEST_P(LaunchFailureTest, NoMoreProcesses) {
+  refused(birth(), EAGAIN, {}, {birth(), "ulimit -u", "pids.max"});
+}
 
 TEST_P(LaunchFailureTest, NoMoreMemory) {
   refused(birth(), ENOMEM, {}, {birth()});
@@ -107,8 +110,8 @@ TEST_P(LaunchFailureTest, EveryCallAtEveryTurn) {
     int refusals = 0;
     int starts = 0;
     const auto before = support::open_descriptors();
-    for (const char* call : {"pipe2", "eventfd", "pidfd_open", "fork", "posix_spawn", "socketpair", "open", "fcntl", "prctl",
-                             "setrlimit", "sched_setaffinity", "fchdir", "poll", "send", "sendmsg", "recv"}) {
+    for (const char* call : {"pipe2", "eventfd", "pidfd_open", "fork", "posix_spawn", "socketpair", "open", "fcntl",
+                             "prctl", "setrlimit", "sched_setaffinity", "fchdir", "poll", "send", "sendmsg", "recv"}) {
       for (const int error : {EMFILE, ENOMEM, EPERM, ENOSYS, EINTR}) {
         if (error == EINTR && std::strcmp(call, "poll") != 0 && std::strcmp(call, "send") != 0 &&
             std::strcmp(call, "recv") != 0) {
@@ -145,6 +148,9 @@ TEST_P(LaunchFailureTest, EveryCallAtEveryTurn) {
 
 TEST_P(LaunchFailureTest, AFullDescriptorTableOfTheKernelsOwn) {
   const auto result = in_child([] {
+    const int highest = support::open_descriptors().back();
+    while (::open("/dev/null", O_RDONLY | O_CLOEXEC) < highest) {  // no gaps, so that the limit counts free ones alone
+    }
     const auto before = support::open_descriptors();
     rlimit normal{};
     ::getrlimit(RLIMIT_NOFILE, &normal);
@@ -229,7 +235,8 @@ TEST_P(LaunchFailureTest, ASignalThatKillsTheChildAtItsBirthIsAnEndAndNoFailure)
     const pid_t victims_parent = ::getpid();
     const pid_t killer = ::fork();
     if (killer == 0) {
-      const std::string list = "/proc/" + std::to_string(victims_parent) + "/task/" + std::to_string(victims_parent) + "/children";
+      const std::string list =
+          "/proc/" + std::to_string(victims_parent) + "/task/" + std::to_string(victims_parent) + "/children";
       for (;;) {
         FILE* const file = std::fopen(list.c_str(), "re");
         int pid = 0;

@@ -52,7 +52,8 @@ class OptionsTest : public support::EveryStartMethod {
  protected:
   // What the target told about itself when it was started so.
   template <class... Args>
-  static std::string told_by(ProcessOptions others, void (*target)(const std::string& wire, Args... args), Args... args) {
+  static std::string told_by(ProcessOptions others, void (*target)(const std::string& wire, Args... args),
+                             Args... args) {
     const Wire wire;
     Process child{options(std::move(others)), target, wire.path(), args...};
     child.start();
@@ -81,7 +82,9 @@ class Scratch {
   fs::path path_;
 };
 
-void tell_cwd(const std::string& wire) { Wire::tell(wire, fs::current_path().string()); }
+void tell_cwd(const std::string& wire) {
+  Wire::tell(wire, fs::current_path().string());
+}
 
 TEST_P(OptionsTest, TheChildStartsInItsCwd) {
   const Scratch folder;
@@ -118,10 +121,9 @@ TEST_P(OptionsTest, ACwdThatIsMissingIsRefusedByStart) {
   } catch (const multiproc::SystemError& error) {
     EXPECT_EQ(error.code().value(), ENOENT);
     const std::string text = error.what();
-    for (const std::string_view part : {std::string_view("chdir"), std::string_view("lost"),
-                                        std::string_view(missing.native()),
-                                        std::string_view("No such file or directory"),
-                                        std::string_view("ProcessOptions::cwd")}) {
+    for (const std::string_view part :
+         {std::string_view("chdir"), std::string_view("lost"), std::string_view(missing.native()),
+          std::string_view("No such file or directory"), std::string_view("ProcessOptions::cwd")}) {
       EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
     }
   }
@@ -213,8 +215,8 @@ TEST_P(OptionsTest, GrandchildrenInheritTheVariables) {
 
 TEST_P(OptionsTest, AVariableThatCanNotBeIsRefused) {
   using Pair = std::pair<std::string, std::string>;
-  for (const Pair& bad : {Pair{"", "x"}, Pair{"a=b", "x"}, Pair{std::string("a\0b", 3), "x"},
-                          Pair{"name", std::string("a\0b", 3)}}) {
+  for (const Pair& bad :
+       {Pair{"", "x"}, Pair{"a=b", "x"}, Pair{std::string("a\0b", 3), "x"}, Pair{"name", std::string("a\0b", 3)}}) {
     Process child{options({.name = "odd", .env = {bad}}), targets::nothing};
     try {
       child.start();

@@ -59,7 +59,9 @@ TEST_P(ProcessTest, RunsItsTargetInAnotherProcess) {
 TEST_P(ProcessTest, RunsNothingBeforeItIsStarted) {
   const Wire wire;
 
-  { const Process child{options(), [](const std::string& path) { Wire::tell(path, "ran"); }, wire.path()}; }
+  {
+    const Process child{options(), [](const std::string& path) { Wire::tell(path, "ran"); }, wire.path()};
+  }
 
   EXPECT_FALSE(wire.has_something());
 }
@@ -645,7 +647,8 @@ TEST_P(ProcessTest, AChildHoldsNoDescriptorThatItsParentHasNot) {
     for (const int fd : support::open_descriptors()) {
       char target[256]{};
       const ssize_t size = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target - 1);
-      list += std::to_string(fd) + "=" + std::string(target, static_cast<std::size_t>(std::max<ssize_t>(size, 0))) + " ";
+      list +=
+          std::to_string(fd) + "=" + std::string(target, static_cast<std::size_t>(std::max<ssize_t>(size, 0))) + " ";
     }
     Wire::tell(path, list);
   };

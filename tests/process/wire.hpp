@@ -156,7 +156,9 @@ inline std::vector<int> open_descriptors() {
 }
 
 /// Makes the calling process the one that its orphaned descendants fall to.
-inline void adopt_orphans() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
+inline void adopt_orphans() {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
 
 /// Reaps until there is no child left. In in_child(), whose limit ends a wait that would not.
 inline int reap_all() {
@@ -172,7 +174,9 @@ inline int reap_all() {
 namespace targets {
 
 inline void nothing() {}
-inline void exit_with(int code) { std::exit(code); }
+inline void exit_with(int code) {
+  std::exit(code);
+}
 inline void sleep_for_ever() {
   for (;;) ::pause();
 }
@@ -181,7 +185,9 @@ inline void tell_and_sleep(const std::string& wire) {
   sleep_for_ever();
 }
 /// Lives until the wire says a word.
-inline void wait_for_word(const std::string& wire) { (void)Wire::hear(wire); }
+inline void wait_for_word(const std::string& wire) {
+  (void)Wire::hear(wire);
+}
 
 }  // namespace targets
 }  // namespace support

@@ -34,7 +34,8 @@ inline std::string start_method_name(const testing::TestParamInfo<multiproc::Sta
 
 }  // namespace support
 
-#define MULTIPROC_EVERY_START_METHOD(Suite)                                                                      \
-  INSTANTIATE_TEST_SUITE_P(EveryStartMethod, Suite, testing::ValuesIn(multiproc::get_all_start_methods().begin(), \
-                                                                      multiproc::get_all_start_methods().end()), \
-                           support::start_method_name)
+#define MULTIPROC_EVERY_START_METHOD(Suite)                                                                    \
+  INSTANTIATE_TEST_SUITE_P(                                                                                    \
+      EveryStartMethod, Suite,                                                                                 \
+      testing::ValuesIn(multiproc::get_all_start_methods().begin(), multiproc::get_all_start_methods().end()), \
+      support::start_method_name)

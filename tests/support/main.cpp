@@ -3,19 +3,15 @@
 // The main of every test program: a spawned child goes to its target first, everything else runs the tests, each under
 // the leak guard and the watchdog.
 
-#include <gtest/gtest.h>
-
-#if __has_include(<multiproc/process/main_guard.hpp>)
 #include <multiproc/process/main_guard.hpp>
-#endif
+
+#include <gtest/gtest.h>
 
 #include "support/leak_guard.hpp"
 #include "support/watchdog.hpp"
 
 int main(int argc, char** argv) {
-#if __has_include(<multiproc/process/main_guard.hpp>)
   multiproc::main_guard(argc, argv);
-#endif
   testing::InitGoogleTest(&argc, argv);
   support::install_watchdog();  // first, so that it also covers the guard's own look round
   support::install_leak_guard();

@@ -14,7 +14,8 @@ namespace multiproc::os {
 /// Later registrations run first before the fork, and last after it (pthread_atfork(3)). A raw clone runs none of them.
 Result<> at_fork(void (*before)(), void (*after_in_parent)(), void (*after_in_child)()) noexcept;
 
-/// Whether this process certainly has one thread alone. False may mean "perhaps": so it stays after the second has ended.
+/// Whether this process certainly has one thread alone. False may mean "perhaps": so it stays after the second has
+/// ended.
 bool is_single_threaded() noexcept;
 
 /// A mutex that a forked child finds unlocked, and what it guards whole: while several threads run, every fork of this

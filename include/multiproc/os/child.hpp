@@ -51,7 +51,7 @@ class Child {
   Fd end_;
   bool by_pidfd_ = false;
   bool end_tells_ = false;  // end_ is readable exactly when the child has ended; false for the pipe
-  bool gone_ = false;  // ended, and the status was taken by somebody else
+  bool gone_ = false;       // ended, and the status was taken by somebody else
 };
 
 /// Whether this kernel gives out pidfds; asked once.

@@ -6,8 +6,8 @@
 // launch that fails answers here, with the child's own errno, and leaves no child and no descriptor.
 //
 // fork goes through fork(), never a raw clone: glibc's fork handlers keep malloc, stdio and robust mutexes usable in
-// the child. All signals are blocked meanwhile, and a full descriptor table is found out before the birth, while there is
-// nothing to undo.
+// the child. All signals are blocked meanwhile, and a full descriptor table is found out before the birth, while there
+// is nothing to undo.
 #pragma once
 
 #include <array>
@@ -51,9 +51,9 @@ struct Forked {
 /// Forks. In the child `setup` has been applied when this returns there, and signals are as they were.
 Result<Forked> fork_child(const ChildSetup& setup) noexcept;
 
-/// Executes `path` in a new process that inherits `inherited` (under the same number) besides what is not close-on-exec,
-/// and starts in `directory` if that is >= 0. `arguments` and `environment` end with a null pointer.
-Result<Child> spawn_child(const char* path, char* const* arguments, char* const* environment, std::span<const int> inherited,
-                          int directory) noexcept;
+/// Executes `path` in a new process that inherits `inherited` (under the same number) besides what is not
+/// close-on-exec, and starts in `directory` if that is >= 0. `arguments` and `environment` end with a null pointer.
+Result<Child> spawn_child(const char* path, char* const* arguments, char* const* environment,
+                          std::span<const int> inherited, int directory) noexcept;
 
 }  // namespace multiproc::os

@@ -15,9 +15,9 @@
 namespace multiproc::os {
 
 struct CodeAddress {
-  std::string build_id;       // bytes
-  std::string path;           // where the library was loaded from; "" for the executable
-  std::uint64_t offset = 0;   // from the module's load address
+  std::string build_id;      // bytes
+  std::string path;          // where the library was loaded from; "" for the executable
+  std::uint64_t offset = 0;  // from the module's load address
 };
 
 /// The travelling form of a function of this process; nullopt when `function` lies in no loaded module (code made at

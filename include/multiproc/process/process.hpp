@@ -60,7 +60,8 @@ class Process {
   /// Keeps copies of `target` and `args`, to be called as std::invoke(target, args...) in the child, like std::thread;
   /// string literals are kept as strings. What the target returns is dropped. Starts nothing.
   template <class F, class... Args>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, Process> && !std::is_same_v<std::remove_cvref_t<F>, ProcessOptions>)
+    requires(!std::is_same_v<std::remove_cvref_t<F>, Process> &&
+             !std::is_same_v<std::remove_cvref_t<F>, ProcessOptions>)
   explicit Process(F&& target, Args&&... args)
       : Process(detail::make_task(std::forward<F>(target), std::forward<Args>(args)...), ProcessOptions{}) {}
 
@@ -140,8 +141,8 @@ class Process {
 
   std::unique_ptr<detail::Task> task_;  // null: moved from or closed
   ProcessOptions options_;
-  std::string path_;  // "1:2": which child of which child it is
-  pid_t maker_;       // the process whose object this is
+  std::string path_;                          // "1:2": which child of which child it is
+  pid_t maker_;                               // the process whose object this is
   std::shared_ptr<detail::Running> running_;  // null before start()
 };
 

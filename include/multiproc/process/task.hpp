@@ -27,9 +27,10 @@ namespace multiproc {
 /// A lambda whose captures its writer declared to be values: they travel as a copy of their bytes. See copied().
 template <class F>
 class Copied {
-  static_assert(std::is_trivially_copyable_v<F>,
-                "copied(): a capture is not trivially copyable (a std::string or std::vector, say). Pass it to Process as "
-                "an argument instead");
+  static_assert(
+      std::is_trivially_copyable_v<F>,
+      "copied(): a capture is not trivially copyable (a std::string or std::vector, say). Pass it to Process as "
+      "an argument instead");
 
  public:
   explicit Copied(F function) : function_(std::move(function)) {}
@@ -147,7 +148,9 @@ T store(U&& value) {
   }
 }
 
-inline const char* hand_over(Literal& literal) noexcept { return literal.text.c_str(); }
+inline const char* hand_over(Literal& literal) noexcept {
+  return literal.text.c_str();
+}
 template <class T>
 T&& hand_over(T& value) noexcept {
   return std::move(value);
@@ -176,8 +179,8 @@ class BoundTask final : public Task {
     } else {
       if constexpr (kPassage == Passage::not_at_all) throw_target_cannot_travel(typeid(F));
       std::size_t position = 0;
-      ((++position, Sendable<Args> ? void()
-                                   : throw_argument_cannot_travel(position, typeid(Args), why_not_sendable_text<Args>())),
+      ((++position,
+        Sendable<Args> ? void() : throw_argument_cannot_travel(position, typeid(Args), why_not_sendable_text<Args>())),
        ...);
     }
   }
@@ -215,10 +218,11 @@ class BoundTask final : public Task {
 template <class F, class... Args>
 std::unique_ptr<Task> make_task(F&& target, Args&&... args) {
   using Target = std::decay_t<F>;
-  static_assert(std::is_invocable_v<Target, decltype(hand_over(std::declval<typename Stored<Args>::type&>()))...>,
-                "Process: the target can't be called with these arguments (they arrive as rvalues, as with std::thread: "
-                "a target that takes a non-const reference does not fit; results come back through a Queue, a Value or "
-                "a Pipe)");
+  static_assert(
+      std::is_invocable_v<Target, decltype(hand_over(std::declval<typename Stored<Args>::type&>()))...>,
+      "Process: the target can't be called with these arguments (they arrive as rvalues, as with std::thread: "
+      "a target that takes a non-const reference does not fit; results come back through a Queue, a Value or "
+      "a Pipe)");
   return std::make_unique<BoundTask<Target, typename Stored<Args>::type...>>(
       std::in_place, std::forward<F>(target), store<typename Stored<Args>::type>(std::forward<Args>(args))...);
 }
@@ -226,9 +230,10 @@ std::unique_ptr<Task> make_task(F&& target, Args&&... args) {
 /// Refuses at compile time, with a sentence, what BoundTask::encode would refuse at run time.
 template <class F, class... Args>
 consteval void require_travels() {
-  static_assert(how_callable_travels<std::decay_t<F>>() != Passage::not_at_all,
-                "spawn: this target can't travel to another process: it refers to memory of this one. Use a function, a "
-                "captureless lambda, a functor with serialize(), or copied(lambda) when all captures are values");
+  static_assert(
+      how_callable_travels<std::decay_t<F>>() != Passage::not_at_all,
+      "spawn: this target can't travel to another process: it refers to memory of this one. Use a function, a "
+      "captureless lambda, a functor with serialize(), or copied(lambda) when all captures are values");
   (require_sendable<typename Stored<Args>::type>(), ...);
 }
 
