@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <mutex>
-#include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -38,13 +37,20 @@ struct LifelineList {
     first = nullptr;
   }
 
-  void add(Lifeline& line) {
+  // Under the lock that every fork takes: a child that is forked between the making of a pipe and its listing, or
+  // between the end of the listing and the close, would hold the pipe for good.
+  Result<> add(Lifeline& line) {
     static const bool registered = at_fork(nullptr, nullptr, [] { get().close_in_child(); }).ok();
     (void)registered;
     const std::lock_guard lock(mutex);
+    Result<PipeEnds> ends = make_pipe();
+    if (!ends) return ends.failure();
+    line.read_ = std::move(ends.value().read);
+    line.write_ = std::move(ends.value().write);
     line.next_ = first;
     line.listed_ = true;
     first = &line;
+    return {};
   }
 
   void remove(Lifeline& line) noexcept {
@@ -52,8 +58,10 @@ struct LifelineList {
     for (Lifeline** at = &first; *at != nullptr; at = &(*at)->next_) {
       if (*at != &line) continue;
       *at = line.next_;
-      return;
+      break;
     }
+    line.listed_ = false;
+    line.write_.reset();
   }
 };
 
@@ -64,12 +72,8 @@ Lifeline::~Lifeline() {
 Result<ParentWatch> Lifeline::open() noexcept {
   const pid_t self = ::getpid();
   if (on_main_thread()) return ParentWatch{self, -1};
-  Result<PipeEnds> ends = make_pipe();
-  if (!ends) return ends.failure();
-  if (std::exchange(listed_, false)) LifelineList::get().remove(*this);  // opened once more: the first watch ends
-  read_ = std::move(ends.value().read);
-  write_ = std::move(ends.value().write);
-  LifelineList::get().add(*this);
+  if (listed_) LifelineList::get().remove(*this);  // opened once more: the first watch ends
+  if (const auto added = LifelineList::get().add(*this); !added) return added.failure();
   return ParentWatch{self, read_.get()};
 }
 

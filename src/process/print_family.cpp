@@ -364,6 +364,10 @@ PrintSlot* claim(PrintPage& page, unsigned stream) noexcept {
   return keeper ? keeper.claim(stream) : nullptr;
 }
 
+void put_off_claims() noexcept {
+  process.no_claim_before.store(now_ticks() + ticks_of(kPatience), std::memory_order_relaxed);
+}
+
 PrintSlot* stream_slot(PrintStream stream) noexcept {
   PrintSlot* slot = process.slots[stream].load(std::memory_order_relaxed);
   if (slot != nullptr) return slot;
@@ -371,7 +375,7 @@ PrintSlot* stream_slot(PrintStream stream) noexcept {
   if (page == nullptr || now_ticks() < process.no_claim_before.load(std::memory_order_relaxed)) return nullptr;
   slot = claim(*page, stream);
   if (slot == nullptr) {
-    process.no_claim_before.store(now_ticks() + ticks_of(kPatience), std::memory_order_relaxed);
+    put_off_claims();
   } else {
     process.slots[stream].store(slot, std::memory_order_relaxed);
   }
@@ -565,10 +569,12 @@ ExactPrint::~ExactPrint() {
 }
 
 void ExactPrint::begin_long(PrintStream stream) noexcept {
-  if (stream != kOther) slot_ = stream_slot(stream);
-  if (slot_ == nullptr) {
+  if (stream != kOther) {
+    slot_ = stream_slot(stream);
+  } else if (now_ticks() >= process.no_claim_before.load(std::memory_order_relaxed)) {
     slot_ = claim(*page_, kOther);
     is_borrowed_ = slot_ != nullptr;
+    if (!is_borrowed_) put_off_claims();  // each try looks at a thousand owners
   }
   if (slot_ == nullptr) {
     page_->crowded.store(1);

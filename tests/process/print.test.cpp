@@ -705,8 +705,12 @@ TEST(PrintTest, MorePrintersThanSlotsStillPrintWholeLines) {
     const SharedPage page;
     auto& mutable_page = const_cast<multiproc::detail::PrintPage&>(*page);
     const std::uint64_t living = (multiproc::os::own_life_mark().value() << 4) | 1;
-    for (std::size_t i = 0; i < multiproc::detail::kPrintSlots; ++i) mutable_page.slots[i].owner.store(living);
+    for (auto& slot : mutable_page.slots) {
+      slot.busy.store(0);  // earlier tests left dead printers, who would seem alive now
+      slot.owner.store(living);
+    }
     for (auto& word : mutable_page.used) word.store(~std::uint64_t{0});
+    for (auto& word : mutable_page.long_prints) word.store(0);
     for (auto& word : mutable_page.torn) word.store(0);  // of earlier tests: such slots would be free for the taking
     std::vector<pid_t> printers;
     for (int printer = 0; printer < 4; ++printer) {
