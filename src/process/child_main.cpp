@@ -19,6 +19,7 @@
 #include <multiproc/os/fd.hpp>
 #include <multiproc/os/self.hpp>
 #include <multiproc/os/streams.hpp>
+#include <multiproc/process/print.hpp>
 
 #include "process/identity.hpp"
 #include "process/print_family.hpp"
@@ -63,7 +64,8 @@ std::string describe_current() {
 }
 
 std::string describe(const std::exception& error) {
-  std::string text = error.what();
+  const char* what = error.what();
+  std::string text = what != nullptr ? what : "(no text)";
   try {
     std::rethrow_if_nested(error);
   } catch (...) {
@@ -72,15 +74,20 @@ std::string describe(const std::exception& error) {
   return text;
 }
 
-// One write(2), past stdio: a line of another process can't come in between, and nothing of it can be lost.
+// By print(): whole among the reports of others, however long it is, and no SIGPIPE where nobody reads any more.
 void tell_uncaught() noexcept {
+  std::string text;
   try {
-    const std::string text = "multiproc: process '" + identity().name + "' (pid " + std::to_string(os::self_pid()) +
-                             ") ended by an uncaught exception\n  " + describe_current() + "\n";
-    (void)os::write_all(2, std::as_bytes(std::span(text)));
+    text = "multiproc: process '" + identity().name + "' (pid " + std::to_string(os::self_pid()) +
+           ") ended by an uncaught exception\n  " + describe_current() + "\n";
   } catch (...) {
     constexpr char kBare[] = "multiproc: a process ended by an uncaught exception (no memory left to tell more)\n";
     (void)os::write_all(2, std::as_bytes(std::span(kBare, sizeof kBare - 1)));
+    return;
+  }
+  try {
+    print(stderr, "{}", text);
+  } catch (...) {  // nobody to tell
   }
 }
 

@@ -171,11 +171,10 @@ TEST(ModuleTest, ALibraryThatIsNotThereIsRefusedWithTheLoadersReason) {
 // A copy of a small library of glibc that no program is linked with, in a file of its own.
 class LibraryTest : public testing::Test {
  protected:
-  static constexpr const char* kFunction = "td_log";     // td_err_e td_log(void)
-  static constexpr const char* kOther = "td_ta_clear_event";
+  static constexpr const char* kFunction = "__ctype_get_mb_cur_max";  // takes nothing, returns 1
 
   void SetUp() override {
-    void* const library = ::dlopen("libthread_db.so.1", RTLD_NOW);
+    void* const library = ::dlopen("libBrokenLocale.so.1", RTLD_NOW);
     ASSERT_NE(library, nullptr) << ::dlerror();
     Dl_info info{};
     ASSERT_NE(::dladdr(::dlsym(library, kFunction), &info), 0);
@@ -205,7 +204,6 @@ class LibraryTest : public testing::Test {
     EXPECT_NE(library, nullptr) << ::dlerror();
     const auto code = locate_code(::dlsym(library, kFunction));
     EXPECT_TRUE(code.has_value());
-    other_ = locate_code(::dlsym(library, kOther))->offset;
     ::dlclose(library);
     EXPECT_FALSE(is_loaded());
     return code.value_or(CodeAddress{});
@@ -226,7 +224,7 @@ class LibraryTest : public testing::Test {
     return image;
   }
 
-  // The image with one byte changed at an offset from its load address, in a function that is not called.
+  // The image with one bit changed at an offset from its load address.
   std::string with_other_code(std::string image, std::uint64_t offset) const {
     ElfW(Ehdr) header;
     std::memcpy(&header, image.data(), sizeof header);
@@ -243,7 +241,6 @@ class LibraryTest : public testing::Test {
 
   std::string image_;
   std::filesystem::path path_;
-  std::uint64_t other_ = 0;
 
  private:
   static inline int serial_ = 0;
@@ -264,7 +261,7 @@ TEST_F(LibraryTest, IsNamedByItsPathAndLoadedAgainWhereItIsNot) {
   });
 
   EXPECT_EQ(result.status, 0) << result.out;
-  EXPECT_EQ(call_elsewhere(code), "2") << "TD_NOCAPAB is all that td_log() ever answers";
+  EXPECT_EQ(call_elsewhere(code), "1");
 }
 
 TEST_F(LibraryTest, ReplacedByAnotherBuildItIsRefusedAndNotLeftLoaded) {
@@ -298,9 +295,9 @@ TEST_F(LibraryTest, WithoutABuildIdItsCodeIsItsIdentity) {
 
   EXPECT_TRUE(code.build_id.starts_with("code:")) << to_hex(code.build_id);
   EXPECT_EQ(code.build_id, locate_in_library().build_id) << "wherever it is loaded";
-  EXPECT_EQ(call_elsewhere(code), "2");
+  EXPECT_EQ(call_elsewhere(code), "1");
   // One bit of one instruction makes it another library, and so does a build id.
-  store(with_other_code(without_build_id(), other_));
+  store(with_other_code(without_build_id(), code.offset));
   EXPECT_NE(call_elsewhere(code).find("build ids differ"), std::string::npos);
   store(image_);
   EXPECT_NE(call_elsewhere(code).find("build ids differ"), std::string::npos);
