@@ -13,6 +13,7 @@ int multiproc_spawn();
 // the head of main() when its argument is kEndAtOnce: loader, static constructors and exit as in a spawned child.
 inline constexpr const char* kEndAtOnce = "--end-at-once";
 int raw_fork();
+int raw_fork_unhandled();  // _Fork(): fork handlers, which any library may register, are passed over
 int raw_posix_spawn();
 int raw_vfork_exec();
 

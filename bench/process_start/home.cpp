@@ -30,10 +30,11 @@ namespace os = multiproc::os;
 
 constexpr std::string_view kHome = "--home";
 
-constexpr std::array<std::pair<std::string_view, int (*)()>, 6> kContenders{{
+constexpr std::array<std::pair<std::string_view, int (*)()>, 7> kContenders{{
     {"multiproc_fork", multiproc_fork},
     {"multiproc_spawn", multiproc_spawn},
     {"raw_fork", raw_fork},
+    {"raw_fork_unhandled", raw_fork_unhandled},
     {"raw_posix_spawn", raw_posix_spawn},
     {"raw_vfork_exec", raw_vfork_exec},
     {"std_thread", std_thread},

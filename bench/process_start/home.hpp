@@ -2,8 +2,8 @@
 //
 // process_start/home.hpp: the process that a contender lives in.
 //
-// A contender changes the process that it runs in. After a std::thread glibc takes its locks in every fork; multiproc
-// registers fork handlers, and a raw fork beside it would run them too; Python is another program. So there is a home
+// A contender changes the process that it runs in: after a std::thread glibc takes its locks in every fork, a Process
+// leaves its traces on the heap, and Python is another program. So there is a home
 // for each kind: a fresh run of this program (or of python.py) that touches as much memory as the level asks for, then
 // does starts when told to, and times them itself. The benchmark tells one home after the other, a few starts at a
 // time.

@@ -54,6 +54,14 @@ Result<std::array<Fd, 2>> make_socket_pair() noexcept {
   return std::array<Fd, 2>{std::move(first.value()), std::move(second.value())};
 }
 
+Result<pid_t> peer_pid(int socket) noexcept {
+  if (const int error = fault::injected("getsockopt")) return Failure{"getsockopt", error};
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return Failure{"getsockopt", errno};
+  return peer.pid;
+}
+
 Result<> send_all(int socket, std::span<const std::byte> bytes, Deadline deadline) noexcept {
   while (!bytes.empty()) {
     const auto sent = transfer(

@@ -38,6 +38,14 @@ namespace {
 int parent_socket = -1;
 pid_t born_to = 0;
 
+// Where the kernel gives out no pidfds: taken for gone.
+bool is_gone(pid_t pid) noexcept {
+  const auto process = os::open_pidfd(pid);
+  if (!process) return true;
+  const auto ended = os::wait_readable(process.value().get(), Deadline::now());
+  return !ended || ended.value();
+}
+
 // Before the constructors of the program, which may take their time: a daemon must not outlive its parent by that, and
 // nothing that they execute may inherit the socket or see the marker. 101 is the first priority open to programs.
 __attribute__((constructor(101))) void notice_birth() noexcept {
@@ -49,12 +57,21 @@ __attribute__((constructor(101))) void notice_birth() noexcept {
   int watch = 0;
   const int fields = std::sscanf(marker, "%d:%d:%d:%d", &socket, &parent, &lifeline, &watch);
   ::unsetenv(kMarker);
-  // Somebody else's: the parent that it names is not ours (or is gone, and then there is nobody to tell).
-  if (fields != 4 || parent != os::parent_pid()) return;
+  if (fields != 4) return;
+  const pid_t elder = os::parent_pid();  // 0, as the maker of the socket: in an outer pid namespace
+  if (elder != parent) {
+    const auto maker = os::peer_pid(socket);
+    const bool is_ours = maker && maker.value() == (elder == 0 ? 0 : parent);
+    // Orphaned before it could look? Then it is nothing any more, least of all a second main(). But where the socket is
+    // not that parent's the marker is one left over, and where the parent lives this is a program that the child
+    // executed before this constructor could run: both are a main() of their own.
+    if (is_ours && elder != 0 && is_gone(parent)) os::exit_now(1);
+    if (!is_ours || elder != 0) return;
+  }
   os::Result<os::Fd> taken = os::take_inherited(socket);
   if (!taken) return;
   parent_socket = taken.value().release();
-  born_to = parent;
+  born_to = elder;
   if (lifeline >= 0) {
     if (auto line = os::take_inherited(lifeline)) (void)line.value().release();  // held until this process ends
   }

@@ -122,7 +122,8 @@ class Midwife {
       if (os::poll_all(items, deadline_).or_throw(quoted(options_)) == 0) throw_timeout();
       // The socket first: an answer may stand in it though the child has ended. The child's end second: something that
       // it started may hold the socket open for ever.
-      if (!items[0].ready) return false;
+      // And once more, for it may have answered and ended while poll(2) went from the first to the second.
+      if (!items[0].ready && !os::wait_readable(socket_.get(), Deadline::now()).or_throw(quoted(options_))) return false;
       const auto got = os::receive_some(socket_.get(), into, deadline_);
       if (!got || got.value() == 0) return false;
       into = into.subspan(got.value());
@@ -131,7 +132,11 @@ class Midwife {
   }
 
   ExitStatus judge(const ExitStatus& status) const {
-    if (!status.known()) return status;
+    if (!status.known()) {
+      throw LaunchError(quoted(options_) + ": the child ended before it reached main_guard(), and somebody else took its "
+                        "status. Look at what runs before: static constructors, the head of main(); if main() has no "
+                        "guard there, add it" + main_guard_remedy().substr(8));
+    }
     // Killed by somebody, as may happen at any time: started, and ended.
     if (const int signal = status.signal(); signal == SIGKILL || signal == SIGTERM || signal == SIGINT) return status;
     const std::string what = quoted(options_) + ": the child " + status.describe() + " before it reached main_guard()";

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <csignal>  // pid_t
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -21,6 +22,9 @@ inline constexpr std::size_t kMaxFdsPerMessage = 253;
 
 /// Two connected AF_UNIX stream sockets.
 Result<std::array<Fd, 2>> make_socket_pair() noexcept;
+
+/// The process that made the pair, gone or not.
+Result<pid_t> peer_pid(int socket) noexcept;
 
 /// Sends all of `bytes`. ETIMEDOUT at the deadline, EPIPE when the peer is gone.
 Result<> send_all(int socket, std::span<const std::byte> bytes, Deadline deadline) noexcept;
