@@ -133,9 +133,10 @@ class Midwife {
 
   ExitStatus judge(const ExitStatus& status) const {
     if (!status.known()) {
-      throw LaunchError(quoted(options_) + ": the child ended before it reached main_guard(), and somebody else took its "
-                        "status. Look at what runs before: static constructors, the head of main(); if main() has no "
-                        "guard there, add it" + main_guard_remedy().substr(8));
+      throw LaunchError(quoted(options_) +
+                        ": the child ended before it reached main_guard(), and somebody else took its status (is SIGCHLD "
+                        "ignored?). Look at what runs before, and whether main() comes to its guard in a child" +
+                        main_guard_remedy());
     }
     // Killed by somebody, as may happen at any time: started, and ended.
     if (const int signal = status.signal(); signal == SIGKILL || signal == SIGTERM || signal == SIGINT) return status;
