@@ -17,8 +17,9 @@ namespace {
 // All ForkMutexes, taken in the order in which they were made. A handful: one for each list that this library keeps.
 constinit std::array<std::atomic<ForkMutex*>, 16> mutexes{};
 constinit std::atomic<std::size_t> mutex_count{0};
-// How many of them the thread that forks has taken: pthread_atfork handlers serve one fork at a time.
-std::size_t taken = 0;
+// How many of them this thread has taken for its fork. Others may be at theirs: glibc lets go of its own lock while it
+// runs a handler (since 2.36), so that the first of these mutexes is where they wait for each other.
+thread_local std::size_t taken = 0;
 
 void take_all() {
   if (__libc_single_threaded != 0) return;

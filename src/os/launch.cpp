@@ -8,10 +8,13 @@
 #include <new>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <multiproc/os/poll.hpp>
@@ -83,7 +86,49 @@ Failure await_setup(const Child& child, int report) noexcept {
   return read ? outcome : read.failure();
 }
 
+// posix_spawn once more, by vfork(2): glibc's makes its child by clone3, and takes ENOSYS as an answer but not the EPERM
+// with which the seccomp filters of some containers refuse calls that they don't know. 0, or the errno.
+int spawn_by_vfork(pid_t& pid, const char* path, char* const* arguments, char* const* environment,
+                   std::span<const int> inherited, int end, int directory) noexcept {
+  volatile int error = 0;  // the child writes here: it shares our memory until it has executed
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid = ::vfork();
+  if (pid == 0) {
+    const auto check = [&error](int rc) {
+      if (rc != 0 && error == 0) error = errno;
+    };
+    if (directory >= 0) check(::fchdir(directory));
+    for (const int fd : inherited) check(::fcntl(fd, F_SETFD, 0));
+    if (end >= 0) check(::fcntl(end, F_SETFD, 0));
+    for (int signal = 1; signal < NSIG; ++signal) {  // no handler of the program may run in here
+      struct sigaction action {};
+      if (::sigaction(signal, nullptr, &action) != 0 || action.sa_handler == SIG_IGN) continue;
+      action = {};
+      action.sa_handler = SIG_DFL;
+      ::sigaction(signal, &action, nullptr);
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (error == 0) check(::execve(path, arguments, environment));
+    ::_exit(127);
+  }
+  if (pid < 0) error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid > 0 && error != 0) {
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  return error;
+}
+
 }  // namespace
+
+Result<PipeEnds> make_end() noexcept {
+  if (has_pidfd()) return PipeEnds{};
+  return make_pipe();
+}
 
 Result<> apply(const ChildSetup& setup) noexcept {
   if (const auto watched = watch_parent(setup.watch); !watched) return watched;
@@ -111,12 +156,9 @@ Result<Fd> open_directory(const char* path) noexcept {
 // side by side, so that the child, which starts without page tables for code, faults once for them and not once for
 // each.
 [[gnu::hot]] Result<Forked> fork_child(const ChildSetup& setup) noexcept {
-  PipeEnds end;  // without pidfds: the child's end closes it
-  if (!has_pidfd()) {
-    Result<PipeEnds> made = make_pipe();
-    if (!made) return made.failure();
-    end = std::move(made.value());
-  }
+  Result<PipeEnds> made_end = make_end();
+  if (!made_end) return made_end.failure();
+  PipeEnds end = std::move(made_end.value());
   PipeEnds report;
   if (setup.can_fail()) {
     Result<PipeEnds> made = make_pipe();
@@ -164,10 +206,9 @@ Result<Fd> open_directory(const char* path) noexcept {
 }
 
 Result<Child> spawn_child(const char* path, char* const* arguments, char* const* environment,
-                          std::span<const int> inherited, int directory) noexcept {
-  PipeEnds end;
-  if (!has_pidfd()) {
-    Result<PipeEnds> made = make_pipe();
+                          std::span<const int> inherited, int directory, PipeEnds end) noexcept {
+  if (!end.read) {
+    Result<PipeEnds> made = make_end();
     if (!made) return made.failure();
     end = std::move(made.value());
   }
@@ -187,6 +228,7 @@ Result<Child> spawn_child(const char* path, char* const* arguments, char* const*
   if (error == 0) error = fault::injected("posix_spawn");
   if (error == 0) error = ::posix_spawn(&pid, path, &actions, nullptr, arguments, environment);
   ::posix_spawn_file_actions_destroy(&actions);
+  if (error == EPERM) error = spawn_by_vfork(pid, path, arguments, environment, inherited, end.write.get(), directory);
   if (error != 0) return Failure{"posix_spawn", error};
   return Child::adopt(pid, std::move(end.read));
 }

@@ -2,8 +2,11 @@
 
 #include <multiproc/os/module.hpp>
 
+#include <cinttypes>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <functional>
 
 #include <dlfcn.h>
@@ -83,6 +86,29 @@ std::string identity(const dl_phdr_info& module) {
   return id.empty() ? code_hash(module) : id;
 }
 
+// The file that is mapped at `address`, by its absolute path; empty where /proc can't tell.
+std::string mapped_file(std::uintptr_t address) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {  // "55d0-55d4 r-xp 00002000 08:02 173521   /usr/lib/a.so"
+    std::uintptr_t first = 0;
+    std::uintptr_t last = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR, &first, &last) != 2) continue;
+    if (address < first || address >= last) continue;
+    const std::size_t path = line.find('/');
+    return path == std::string::npos ? std::string{} : line.substr(path);
+  }
+  return {};
+}
+
+// Where the loader has it from. dlopen("./a.so") leaves a relative path, which names another file, or none, as soon as
+// somebody changes directory.
+std::string path_of(const dl_phdr_info& module, std::uintptr_t code) {
+  std::string path = module.dlpi_name != nullptr ? module.dlpi_name : "";
+  if (path.find('/') == std::string::npos || path.front() == '/') return path;
+  std::string absolute = mapped_file(code);
+  return absolute.empty() ? path : absolute;
+}
+
 const void* find(const CodeAddress& code) {
   const void* found = nullptr;
   visit_modules([&](const dl_phdr_info& module) {
@@ -101,7 +127,7 @@ std::optional<CodeAddress> locate_code(const void* function) {
   visit_modules([&](const dl_phdr_info& module) {
     const std::uint64_t offset = address - module.dlpi_addr;
     if (address < module.dlpi_addr || !is_code(module, offset)) return false;
-    located = CodeAddress{identity(module), module.dlpi_name != nullptr ? module.dlpi_name : "", offset};
+    located = CodeAddress{identity(module), path_of(module, address), offset};
     return true;
   });
   return located;

@@ -55,9 +55,10 @@ __attribute__((constructor(101))) void notice_birth() noexcept {
   int parent = 0;
   int lifeline = -1;
   int watch = 0;
-  const int fields = std::sscanf(marker, "%d:%d:%d:%d", &socket, &parent, &lifeline, &watch);
+  int end = -1;
+  const int fields = std::sscanf(marker, "%d:%d:%d:%d:%d", &socket, &parent, &lifeline, &watch, &end);
   ::unsetenv(kMarker);
-  if (fields != 4) return;
+  if (fields != 5) return;
   const pid_t elder = os::parent_pid();  // 0, as the maker of the socket: in an outer pid namespace
   if (elder != parent) {
     const auto maker = os::peer_pid(socket);
@@ -72,8 +73,9 @@ __attribute__((constructor(101))) void notice_birth() noexcept {
   if (!taken) return;
   parent_socket = taken.value().release();
   born_to = elder;
-  if (lifeline >= 0) {
-    if (auto line = os::take_inherited(lifeline)) (void)line.value().release();  // held until this process ends
+  for (const int held : {lifeline, end}) {  // until this process ends
+    if (held < 0) continue;
+    if (auto taken_too = os::take_inherited(held)) (void)taken_too.value().release();
   }
   if (watch != 0) (void)os::watch_parent({parent, lifeline});
 }

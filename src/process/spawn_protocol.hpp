@@ -6,8 +6,8 @@
 //   child -> parent   Answer, `text` bytes of error; then both close
 //                     (`error` an errno: the kernel refused an option, and the text is the name of the call)
 //
-// The child finds the socket by the environment variable kMarker, "socket:parent's pid:lifeline:watch", which it takes
-// out of its environment before any constructor of the program has run. The pid keeps a program that such a child
+// The child finds the socket by the environment variable kMarker, "socket:parent's pid:lifeline:watch:end", which it
+// takes out of its environment before any constructor of the program has run. The pid keeps a program that such a child
 // executes by other means from taking the marker for its own.
 #pragma once
 

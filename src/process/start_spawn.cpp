@@ -179,9 +179,11 @@ std::shared_ptr<Running> start_by_spawn(const Order& order) {
     if (watch.lifeline >= 0) inherited.push_back(watch.lifeline);
   }
 
+  auto end = os::make_end();
+  if (!end) throw_launch_failure(end.failure(), options);
   const std::string marker = std::string(kMarker) + "=" + std::to_string(theirs.get()) + ":" +
                              std::to_string(os::self_pid()) + ":" + std::to_string(watch.lifeline) + ":" +
-                             std::to_string(options.daemon ? 1 : 0);
+                             std::to_string(options.daemon ? 1 : 0) + ":" + std::to_string(end.value().write.get());
   Environment environment(options, {marker});
   std::vector<std::string> arguments = guard().arguments;
   std::vector<char*> argv;
@@ -193,7 +195,8 @@ std::shared_ptr<Running> start_by_spawn(const Order& order) {
 
   flush_all();
   const std::string image = os::own_image();
-  auto child = os::spawn_child(image.c_str(), argv.data(), environment.get(), inherited, directory.get());
+  auto child = os::spawn_child(image.c_str(), argv.data(), environment.get(), inherited, directory.get(),
+                               std::move(end.value()));
   if (!child) throw_launch_failure(child.failure(), options);
   theirs.reset();
   running->lifeline()->child_end().reset();

@@ -175,6 +175,31 @@ TEST(LifelineTest, ForkedChildrenHoldNoneAndMayDropTheirCopies) {
   EXPECT_EQ(result.status, 0) << result.out;
 }
 
+TEST(LifelineTest, ChildrenForkedWhileLifelinesComeAndGoHoldNone) {
+  const auto before = os_test::descriptors();
+  std::atomic<bool> over{false};
+  std::thread other{[&] {
+    while (!over) {
+      Lifeline lifeline;
+      (void)lifeline.open();
+    }
+  }};
+
+  int held = 0;
+  for (int round = 0; round < 500; ++round) {
+    os_test::PlainChild child{[&] {
+      for (int fd = 3; fd < 64; ++fd) {
+        if (!before.contains(fd) && (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && os_test::is_open(fd)) ::_exit(1);
+      }
+    }};
+    held += WEXITSTATUS(child.wait());
+  }
+  over = true;
+  other.join();
+
+  EXPECT_EQ(held, 0) << "children of 500 that keep an end of their parent unseen";
+}
+
 TEST(ParentWatchTest, NobodyToWatchIsNothingToDo) {
   EXPECT_TRUE(watch_parent({}));
 }

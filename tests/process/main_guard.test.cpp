@@ -163,7 +163,7 @@ TEST(MainGuardTest, TheSameProgramExecutedByAChildIsAMainOfItsOwn) {
 
 // Somebody else's variable of that name, or one that an earlier start left in a shell.
 TEST(MainGuardTest, AMarkerThatIsNotOursIsNoMarker) {
-  for (const char* marker : {"", "x", "3:1:-1:0", "0:99999999:0:1", "-1:-1:-1:-1", "1:2:3:4:5"}) {
+  for (const char* marker : {"", "x", "3:1:-1:0:-1", "0:99999999:0:1:0", "-1:-1:-1:-1:-1", "1:2:3:4:5:6", "4294967299:1:1"}) {
     SCOPED_TRACE(marker);
     const auto result = run_program(program("guard_cases"), {"plain"}, {.env = {{"MULTIPROC_SPAWN", marker}}});
     EXPECT_EQ(result.status, 0);
@@ -185,7 +185,7 @@ ChildResult run_below_a_start(const std::string& how, bool survives) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) ::_exit(1);
     const std::string self = std::to_string(::getpid());
-    ::setenv("MULTIPROC_SPAWN", (std::to_string(ends[1]) + ":" + self + ":-1:0").c_str(), 1);
+    ::setenv("MULTIPROC_SPAWN", (std::to_string(ends[1]) + ":" + self + ":-1:0:-1").c_str(), 1);
     const std::string script = "read word < " + wire.path() + "; " + how + " " + program("guard_cases") + " plain; true";
     const pid_t shell = ::fork();
     if (shell == 0) ::execl("/bin/sh", "sh", "-c", script.c_str(), nullptr);

@@ -613,10 +613,12 @@ TEST(PrintTest, KilledPrintersHoldNobodyUpAndTearNobodysLine) {
 // A write to a file is rarely caught half-way: what is asked here is that those who live lose nothing.
 TEST(PrintTest, KilledPrintersTearNobodysLineInAFile) {
   const TemporaryFile file;
-  const auto result = support::in_child([&] {
+  const auto body = [&] {
     ::dup2(file.fd, 1);
     kill_printers_among_others(4, 4 * kMiB);
-  });
+  };
+  support::time_limit(120s);
+  const auto result = support::in_child(body, {.limit = 110s});
 
   ASSERT_FALSE(result.timed_out);
   EXPECT_EQ(result.status, 0) << result.err;

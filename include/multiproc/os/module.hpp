@@ -16,7 +16,7 @@ namespace multiproc::os {
 
 struct CodeAddress {
   std::string build_id;      // bytes
-  std::string path;          // where the library was loaded from; "" for the executable
+  std::string path;          // where the library was loaded from, absolute; "" for the executable
   std::uint64_t offset = 0;  // from the module's load address
 };
 

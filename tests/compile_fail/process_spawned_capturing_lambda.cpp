@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+// expect: spawn: this target can't travel to another process: it refers to memory of this one. Use a function, a captureless lambda, a functor with serialize(), or copied(lambda) when all captures are values
+
+#include <multiproc/process/process.hpp>
+
+void start() {
+  int number = 1;
+  auto child = multiproc::Process::spawned({}, [&number] { ++number; });
+  child.start();
+}
