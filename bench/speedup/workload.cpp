@@ -60,7 +60,7 @@ void check(benchmark::State& state, std::span<const long> counts) {
 }
 
 void rules(benchmark::internal::Benchmark* contender) {
-  contender->Iterations(1)->Repetitions(is_quick() ? 2 : 15)->Unit(benchmark::kMillisecond);
+  contender->Iterations(1)->Repetitions(is_quick() ? 2 : 11)->Unit(benchmark::kMillisecond);
 }
 
 }  // namespace speedup

@@ -14,6 +14,7 @@
 #include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,8 +87,8 @@ Failure await_setup(const Child& child, int report) noexcept {
   return read ? outcome : read.failure();
 }
 
-// posix_spawn once more, by vfork(2): glibc's makes its child by clone3, and takes ENOSYS as an answer but not the EPERM
-// with which the seccomp filters of some containers refuse calls that they don't know. 0, or the errno.
+// posix_spawn once more, by vfork(2): glibc's makes its child by clone3, and takes ENOSYS as an answer but not the
+// EPERM with which the seccomp filters of some containers refuse calls that they don't know. 0, or the errno.
 int spawn_by_vfork(pid_t& pid, const char* path, char* const* arguments, char* const* environment,
                    std::span<const int> inherited, int end, int directory) noexcept {
   volatile int error = 0;  // the child writes here: it shares our memory until it has executed
@@ -149,7 +150,11 @@ Result<Fd> open_directory(const char* path) noexcept {
   if (const int error = fault::injected("open")) return Failure{"chdir", error};
   const int fd = ::open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return Failure{"chdir", errno};
-  return above_stdio(Fd{fd});
+  Fd directory(fd);
+  // O_PATH opens a directory that may not be entered too. The child of a posix_spawn could not say that it was this.
+  struct stat entered {};
+  if (::fstatat(fd, ".", &entered, 0) != 0) return Failure{"chdir", errno};
+  return above_stdio(std::move(directory));
 }
 
 // [[gnu::hot]], here and on what else a plain child runs before and after its target: the linker lays such functions

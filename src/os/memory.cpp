@@ -51,14 +51,6 @@ class SignalsHeld {
   bool was_pending_ = false;
 };
 
-// fallocate takes page by page and notices a lack of memory when there is none left for anybody: the kernel then kills
-// processes. What can't fit into this machine is refused before that.
-bool exceeds_the_machine(std::size_t size) noexcept {
-  struct sysinfo machine {};
-  if (::sysinfo(&machine) != 0) return false;
-  return size / machine.mem_unit > machine.totalram + machine.totalswap;
-}
-
 // More than the machine has would be handed out page by page, until the out-of-memory killer comes.
 bool exceeds_machine(std::size_t size) noexcept {
   struct sysinfo machine {};
@@ -69,7 +61,6 @@ bool exceeds_machine(std::size_t size) noexcept {
 Result<> reserve(int memory, std::size_t size) noexcept {
   if (size == 0) return Failure{"fallocate", EINVAL};
   if (exceeds_machine(size)) return Failure{"fallocate", ENOMEM};
-  if (exceeds_the_machine(size)) return Failure{"fallocate", ENOMEM};
   const SignalsHeld held;
   for (;;) {
     int error = fault::injected("fallocate");

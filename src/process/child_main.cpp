@@ -49,7 +49,7 @@ std::string describe(const std::exception& error);
 // "std::runtime_error: no such book", and a line for each exception nested in it.
 std::string describe_current() {
   const std::type_info* type = abi::__cxa_current_exception_type();
-  const std::string name = type != nullptr ? type_name(*type) : "an exception of foreign origin";
+  std::string name = type != nullptr ? type_name(*type) : "an exception of foreign origin";
   try {
     throw;
   } catch (const std::exception& error) {
@@ -92,14 +92,14 @@ void tell_uncaught() noexcept {
 }
 
 [[noreturn, gnu::hot]] void end_forked(int code) noexcept {
-  Children::get().end_all();
+  Children::end_all();
   flush_all();
   leave_print_family();
   os::exit_now(code);
 }
 
 [[noreturn]] void end_spawned(int code) noexcept {
-  Children::get().end_all();
+  Children::end_all();
   std::exit(code);
 }
 
@@ -126,6 +126,8 @@ void tell_uncaught() noexcept {
   flush(std::clog);
   flush(std::cerr);
   flush(std::wcout);
+  flush(std::wclog);
+  flush(std::wcerr);
   os::flush_streams();
 }
 

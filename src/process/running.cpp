@@ -28,7 +28,7 @@ Running::Running(std::unique_ptr<os::Lifeline> lifeline, std::string name, bool 
 
 void Running::born(os::Child child, std::optional<ExitStatus> ended) noexcept {
   child_ = std::move(child);
-  status_ = std::move(ended);
+  status_ = ended;
   pid_.store(child_.pid(), std::memory_order_release);
 }
 
@@ -60,13 +60,16 @@ void Running::send(int signal) const {
   child_.send(signal).or_throw("process '" + name_ + "', signal " + std::to_string(signal));
 }
 
+std::atomic<Children*> Children::made{nullptr};
+
 [[gnu::hot]] Children& Children::get() {
   static auto* const children = new Children;  // never destroyed: static Process objects may outlive it
   return *children;
 }
 
 Children::Children() : owner_(os::self_pid()) {
-  std::atexit([] { get().end_all(); });
+  std::atexit([] { end_all(); });
+  made.store(this, std::memory_order_release);
 }
 
 void Children::forget_those_of_parent() {
@@ -99,12 +102,28 @@ std::vector<std::shared_ptr<Running>> Children::all() {
   return born;
 }
 
+std::shared_ptr<Running> Children::first_born() noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto at = std::ranges::find_if(list_, [](const auto& child) { return child->pid() != 0; });
+  return at != list_.end() ? *at : nullptr;
+}
+
 [[gnu::hot]] void Children::end_all() noexcept {
-  if (owner_ != os::self_pid()) return;  // none of ours; and nothing written, see ForkMutex
-  for (const auto& child : all()) {
-    if (child->daemon()) kill_quietly(*child);
+  Children* const mine = made.load(std::memory_order_acquire);
+  if (mine == nullptr || mine->owner_ != os::self_pid()) return;  // none of ours; and nothing written, see ForkMutex
+  std::size_t count = 0;
+  {
+    const std::lock_guard lock(mine->mutex_);
+    count = mine->list_.size();  // not those that other threads go on to start
+    for (const auto& child : mine->list_) {
+      if (child->daemon() && child->pid() != 0) kill_quietly(*child);
+    }
   }
-  for (const auto& child : all()) end(*child);
+  for (; count > 0; --count) {
+    const std::shared_ptr<Running> child = mine->first_born();
+    if (!child) return;
+    end(*child);
+  }
 }
 
 void Children::end(const Running& child) noexcept {

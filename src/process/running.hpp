@@ -88,12 +88,16 @@ class Children {
   /// runs as another user by now) is let be: there is nobody to tell.
   static void end(const Running& child) noexcept;
 
-  /// The end of this process: kills the daemons, waits for the others.
-  void end_all() noexcept;
+  /// The end of this process: kills the daemons, waits for the others. Allocates nothing: it may be the lack of memory
+  /// that ends the process.
+  static void end_all() noexcept;
 
  private:
   Children();
   void forget_those_of_parent();
+  std::shared_ptr<Running> first_born() noexcept;
+
+  static std::atomic<Children*> made;  // null: this process has started nothing
 
   os::ForkMutex mutex_;
   std::atomic<pid_t> owner_;  // of list_; a forked child that has started nothing yet finds its parent's

@@ -29,6 +29,9 @@ std::string_view remedy_for(os::Failure failure) {
     case EAGAIN: return "The limit of processes is reached (ulimit -u, pids.max of the cgroup): end some, or raise it";
     case EMFILE: return "This process has no descriptor left (ulimit -n): close some, or raise the limit";
     case ENFILE: return "The system has no descriptor left (fs.file-max)";
+    case E2BIG:
+      return "The arguments of this program and its environment with ProcessOptions::env are too long to execute it once "
+             "more (128 KiB each, a quarter of ulimit -s all): send what is large as an argument of the target";
     case ENOMEM:
       return call == "fork" ? "The kernel won't promise the memory of this process a second time "
                               "(vm.overcommit_memory): StartMethod::spawn copies none"
@@ -47,7 +50,7 @@ Environment::Environment(const ProcessOptions& options, const std::vector<std::s
           "process '" + options.name + "': ProcessOptions::env: '" + name +
           "' can't name a variable: a name is not empty and holds no '=', and neither it nor its value a zero byte");
     }
-    added_.push_back(name + "=" + value);
+    added_.emplace_back(name).append("=").append(value);
   }
   added_.insert(added_.end(), more.begin(), more.end());
   const auto is_added = [this](const char* inherited) {

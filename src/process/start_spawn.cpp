@@ -123,7 +123,8 @@ class Midwife {
       // The socket first: an answer may stand in it though the child has ended. The child's end second: something that
       // it started may hold the socket open for ever.
       // And once more, for it may have answered and ended while poll(2) went from the first to the second.
-      if (!items[0].ready && !os::wait_readable(socket_.get(), Deadline::now()).or_throw(quoted(options_))) return false;
+      if (!items[0].ready && !os::wait_readable(socket_.get(), Deadline::now()).or_throw(quoted(options_)))
+        return false;
       const auto got = os::receive_some(socket_.get(), into, deadline_);
       if (!got || got.value() == 0) return false;
       into = into.subspan(got.value());
@@ -133,10 +134,11 @@ class Midwife {
 
   ExitStatus judge(const ExitStatus& status) const {
     if (!status.known()) {
-      throw LaunchError(quoted(options_) +
-                        ": the child ended before it reached main_guard(), and somebody else took its status (is SIGCHLD "
-                        "ignored?). Look at what runs before, and whether main() comes to its guard in a child" +
-                        main_guard_remedy());
+      throw LaunchError(
+          quoted(options_) +
+          ": the child ended before it reached main_guard(), and somebody else took its status (is SIGCHLD "
+          "ignored?). Look at what runs before, and whether main() comes to its guard in a child" +
+          main_guard_remedy());
     }
     // Killed by somebody, as may happen at any time: started, and ended.
     if (const int signal = status.signal(); signal == SIGKILL || signal == SIGTERM || signal == SIGINT) return status;
@@ -187,6 +189,7 @@ std::shared_ptr<Running> start_by_spawn(const Order& order) {
   Environment environment(options, {marker});
   std::vector<std::string> arguments = guard().arguments;
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// expect: copied(): a capture is not trivially copyable (a std::string or std::vector, say). Pass it to Process as an argument instead
+// expect: copied(): a capture is not trivially copyable (a std::string or std::vector, say)
+// expect: Pass it to Process as an argument instead
 
 #include <string>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: Process
+// expect-regex: deleted (function|copy constructor)
 
 #include <multiproc/process/process.hpp>
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
-// expect: Process: the target can't be called with these arguments (they arrive as rvalues, as with std::thread: a target that takes a non-const reference does not fit; results come back through a Queue, a Value or a Pipe)
+// expect: Process: the target can't be called with these arguments (they arrive as rvalues, as with std::thread
+// expect: a non-const reference does not fit; results come back through a Queue, a Value or a Pipe)
 
 #include <multiproc/process/process.hpp>
 
-void increment(int& number) { ++number; }
+void increment(int& number) {
+  ++number;
+}
 
 void start() {
   int number = 1;

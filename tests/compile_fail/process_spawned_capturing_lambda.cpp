@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// expect: spawn: this target can't travel to another process: it refers to memory of this one. Use a function, a captureless lambda, a functor with serialize(), or copied(lambda) when all captures are values
+// expect: spawn: this target can't travel to another process: it refers to memory of this one
+// expect: Use a function, a captureless lambda, a functor with serialize(), or copied(lambda)
 
 #include <multiproc/process/process.hpp>
 

@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -25,8 +24,12 @@ using multiproc::os::ForkMutex;
 // Handlers stay for good, so that each test runs in a process of its own.
 std::array<char, 64> order{};
 std::atomic<std::size_t> order_length{0};
-void note(char what) { order[order_length++] = what; }
-std::string noted() { return {order.data(), order_length}; }
+void note(char what) {
+  order[order_length++] = what;
+}
+std::string noted() {
+  return {order.data(), order_length};
+}
 
 TEST(AtForkTest, RunsEachFunctionOnItsSideOfTheForkTheLastRegisteredOutermost) {
   const auto result = support::in_child([] {
@@ -52,6 +55,14 @@ TEST(AtForkTest, AnyOfTheThreeMayBeMissing) {
     EXPECT_EQ(noted(), "");
   });
   EXPECT_EQ(result.status, 0) << result.out;
+}
+
+TEST(IsSingleThreadedTest, IsCertainUntilThereWasASecondThread) {
+  // In a program of its own: the frame of the tests has had a thread.
+  const auto result = support::run_program(support::program("os_threads"));
+
+  EXPECT_TRUE(result.out.starts_with("first: 1 1\nmeanwhile: 0 ")) << result.out;
+  EXPECT_EQ(result.status, 0) << "a forked child did not find the mutex free";
 }
 
 TEST(ForkMutexTest, IsAMutex) {
@@ -142,17 +153,6 @@ TEST(ForkMutexTest, ThreadsThatForkAtTheSameTimeDoNotLockEachOtherOut) {
   for (std::thread& thread : threads) thread.join();
 
   EXPECT_EQ(ended, 120);
-}
-
-TEST(ForkMutexTest, WithOneThreadAForkWritesNothingAndTheChildFindsItFreeAllTheSame) {
-  const auto result = support::in_child([] {
-    static ForkMutex mutex;
-    os_test::PlainChild child{[] { ::_exit(mutex.try_lock() ? 0 : 1); }};
-    EXPECT_EQ(child.wait(), 0);
-    EXPECT_TRUE(mutex.try_lock());
-    mutex.unlock();
-  });
-  EXPECT_EQ(result.status, 0) << result.out;
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <multiproc/os/launch.hpp>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include <climits>
 #include <csignal>
 #include <cstdlib>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -77,6 +77,16 @@ std::string text_from(PipeEnds& pipe) {
     if (!got || got.value() == 0) return text;
     text.append(reinterpret_cast<const char*>(buffer.data()), got.value());
   }
+}
+
+// What os_list_fds prints, with some numbers more.
+std::string with(const std::string& listing, std::span<const int> more) {
+  std::set<int> numbers(more.begin(), more.end());
+  std::istringstream known{listing};
+  for (int fd = 0; known >> fd;) numbers.insert(fd);
+  std::string text;
+  for (const int fd : numbers) text += std::to_string(fd) + "\n";
+  return text;
 }
 
 // --- fork -----------------------------------------------------------------------------------------------------------
@@ -463,13 +473,7 @@ TEST(SpawnChildTest, InheritsWhatIsListedUnderItsNumberAndNothingElse) {
   const std::string seen = text_from(out);
 
   EXPECT_TRUE(end_of(child).success());
-  std::string expected;
-  std::vector<int> numbers(std::begin(inherited), std::end(inherited));
-  std::istringstream known{baseline};
-  for (int fd = 0; known >> fd;) numbers.push_back(fd);
-  std::sort(numbers.begin(), numbers.end());
-  for (const int fd : numbers) expected += std::to_string(fd) + "\n";
-  EXPECT_EQ(seen, expected);
+  EXPECT_EQ(seen, with(baseline, inherited));
   EXPECT_TRUE(os_test::is_close_on_exec(listed.get())) << "here it stays close-on-exec";
 }
 
@@ -522,8 +526,81 @@ TEST(SpawnChildTest, EachRefusedCallIsReportedAndLeavesNothing) {
   };
 
   os_test::expect_each_refusal("eventfd", {EMFILE, ENFILE}, launch);
-  os_test::expect_each_refusal("posix_spawn", {EAGAIN, ENOMEM, EPERM, ENOSYS}, launch);
+  os_test::expect_each_refusal("posix_spawn", {EAGAIN, ENOMEM, EINVAL, ENOSYS}, launch);
   os_test::expect_each_refusal("pidfd_open", {EMFILE, ENFILE, ENOMEM, ENODEV}, launch);
+}
+
+// Where a seccomp filter refuses the call by which glibc makes the child, ours goes another way to the same end.
+class SpawnWithoutClone3Test : public testing::Test {
+ private:
+  os_test::Refusing refusing_{"posix_spawn", EPERM, 1, 1000};
+};
+
+TEST_F(SpawnWithoutClone3Test, ExecutesInADirectoryWithAnEnvironmentAndWhatIsInherited) {
+  PipeEnds out = make_pipe().or_throw("pipe");
+  const Fd folder = open_directory("/proc/sys").or_throw("folder");
+  const int inherited[] = {out.write.get()};
+  char variable[] = "MULTIPROC_TEST_VARIABLE=yes";
+  char* environment[] = {variable, nullptr};
+  const std::string script = "echo $MULTIPROC_TEST_VARIABLE `/bin/pwd` >&" + std::to_string(out.write.get());
+
+  Child child = Spawn{{"/bin/bash", "-c", script}}(inherited, folder.get(), environment).or_throw("spawn");
+
+  EXPECT_EQ(text_from(out), "yes /proc/sys\n");
+  EXPECT_TRUE(end_of(child).success());
+}
+
+TEST_F(SpawnWithoutClone3Test, InheritsNothingElse) {
+  const auto baseline = support::run_program(support::program("os_list_fds")).out;
+  PipeEnds out = make_pipe().or_throw("pipe");
+  const PipeEnds not_listed = make_pipe().or_throw("pipe");
+  const int inherited[] = {out.write.get()};
+  const std::string list = support::program("os_list_fds");
+
+  Child child =
+      Spawn{{"/bin/bash", "-c", "exec " + list + " >&" + std::to_string(out.write.get())}}(inherited).or_throw("spawn");
+
+  EXPECT_EQ(text_from(out), with(baseline, inherited));
+  EXPECT_TRUE(end_of(child).success());
+  EXPECT_FALSE(os_test::is_open(inherited[0]));
+}
+
+TEST_F(SpawnWithoutClone3Test, SaysWhatTheImageRefusesAndLeavesNoChild) {
+  const auto before = os_test::descriptors();
+  const int not_open[] = {1'000'000};
+
+  EXPECT_EQ((Spawn{{"/nowhere/at/all"}}().error()), ENOENT);
+  EXPECT_EQ((Spawn{{"/etc/passwd"}}().error()), EACCES);
+  EXPECT_EQ((Spawn{{"/bin/true"}}(not_open).error()), EBADF);
+  EXPECT_EQ((Spawn{{"/bin/true"}}({}, 1'000'000).error()), EBADF);
+
+  EXPECT_TRUE(os_test::has_no_child());
+  EXPECT_EQ(os_test::descriptors(), before);
+}
+
+TEST_F(SpawnWithoutClone3Test, TheProgramHasTheMaskOfTheThreadAndItsHandlersAreTheDefault) {
+  const os_test::SignalStorm handler{0ns};  // for SIGUSR2; its timer never goes off
+
+  Child child = Spawn{{"/bin/sh", "-c", "kill -USR2 $$; exit 1"}}().or_throw("spawn");
+
+  EXPECT_EQ(end_of(child), ExitStatus::killed_by(SIGUSR2));
+  sigset_t now;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &now);
+  EXPECT_EQ(::sigismember(&now, SIGTERM), 0);
+  ::raise(SIGUSR2);
+  EXPECT_EQ(os_test::SignalStorm::signals(), 1) << "and here it is as it was";
+}
+
+TEST(SpawnChildTest, TheEndThatTheCallerMadeIsWhatTellsTheChildsEnd) {
+  PipeEnds end = make_pipe().or_throw("pipe");  // as make_end() gives it where there are no pidfds
+  const auto number = end.read.get();
+
+  Child child = spawn_child("/bin/true", std::array<char*, 2>{const_cast<char*>("true"), nullptr}.data(), environ, {},
+                            -1, std::move(end))
+                    .or_throw("spawn");
+
+  EXPECT_EQ(child.sentinel(), number);
+  EXPECT_TRUE(end_of(child).success());
 }
 
 TEST(SpawnChildTest, AFullDescriptorTableIsFoundBeforeTheBirth) {

@@ -31,7 +31,9 @@ using multiproc::os::resolve_code;
 
 using Function = int (*)(int);
 
-[[gnu::noinline]] int plus_one(int x) { return x + 1; }
+[[gnu::noinline]] int plus_one(int x) {
+  return x + 1;
+}
 template <int n>
 [[gnu::noinline]] int plus(int x) {
   return x + n;
@@ -39,7 +41,9 @@ template <int n>
 const Function thunk = [](int x) { return x * 3; };
 int some_data = 1;
 
-const void* address_of(Function function) { return reinterpret_cast<const void*>(function); }
+const void* address_of(Function function) {
+  return reinterpret_cast<const void*>(function);
+}
 
 std::string to_hex(const std::string& bytes) {
   constexpr char digits[] = "0123456789abcdef";
@@ -117,14 +121,13 @@ TEST(ModuleTest, AFunctionOfTheCLibraryIsTheSameHereAndElsewhere) {
 TEST(ModuleTest, WhatIsNoCodeOfAModuleCantTravel) {
   int on_stack = 0;
   const auto on_heap = std::make_unique<int>(0);
-  void* const made_at_run_time =
-      ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const made_at_run_time = ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-  for (const void* address : {static_cast<const void*>(nullptr), static_cast<const void*>(&on_stack),
-                              static_cast<const void*>(on_heap.get()), static_cast<const void*>(&some_data),
-                              static_cast<const void*>(made_at_run_time), reinterpret_cast<const void*>(1),
-                              reinterpret_cast<const void*>(UINTPTR_MAX),
-                              reinterpret_cast<const void*>(std::uintptr_t{1} << 63)}) {
+  for (const void* address :
+       {static_cast<const void*>(nullptr), static_cast<const void*>(&on_stack), static_cast<const void*>(on_heap.get()),
+        static_cast<const void*>(&some_data), static_cast<const void*>(made_at_run_time),
+        reinterpret_cast<const void*>(1), reinterpret_cast<const void*>(UINTPTR_MAX),
+        reinterpret_cast<const void*>(std::uintptr_t{1} << 63)}) {
     EXPECT_FALSE(locate_code(address).has_value()) << address;
   }
   ::munmap(made_at_run_time, 4096);
@@ -135,8 +138,8 @@ TEST(ModuleTest, AnotherBuildIsRefusedWithASentence) {
   std::string flipped = good.build_id;
   flipped[0] = static_cast<char>(flipped[0] ^ 1);
 
-  for (const std::string& id : {std::string{}, std::string{"x"}, flipped, good.build_id + "x",
-                                good.build_id.substr(1), std::string(1 << 20, 'x')}) {
+  for (const std::string& id : {std::string{}, std::string{"x"}, flipped, good.build_id + "x", good.build_id.substr(1),
+                                std::string(1 << 20, 'x')}) {
     const auto resolved = resolve_code({id, "", good.offset});
     EXPECT_EQ(resolved.address, nullptr);
     EXPECT_NE(resolved.problem.find("build ids differ"), std::string::npos) << resolved.problem;
@@ -148,9 +151,8 @@ TEST(ModuleTest, AnOffsetOutsideTheCodeIsRefused) {
   const auto data = reinterpret_cast<std::uintptr_t>(&some_data) -
                     (reinterpret_cast<std::uintptr_t>(address_of(plus_one)) - good.offset);
 
-  for (const std::uint64_t offset :
-       {std::uint64_t{0}, static_cast<std::uint64_t>(data), std::uint64_t{1} << 40, UINT64_MAX, UINT64_MAX - 4096,
-        0 - good.offset}) {
+  for (const std::uint64_t offset : {std::uint64_t{0}, static_cast<std::uint64_t>(data), std::uint64_t{1} << 40,
+                                     UINT64_MAX, UINT64_MAX - 4096, 0 - good.offset}) {
     const auto resolved = resolve_code({good.build_id, "", offset});
     EXPECT_EQ(resolved.address, nullptr) << offset;
     EXPECT_NE(resolved.problem, "");
@@ -262,6 +264,22 @@ TEST_F(LibraryTest, IsNamedByItsPathAndLoadedAgainWhereItIsNot) {
 
   EXPECT_EQ(result.status, 0) << result.out;
   EXPECT_EQ(call_elsewhere(code), "1");
+}
+
+TEST_F(LibraryTest, LoadedByARelativePathItTravelsByAnAbsoluteOne) {
+  const auto result = support::in_child(
+      [this] {
+        void* const library = ::dlopen(("./" + path_.filename().string()).c_str(), RTLD_NOW);
+        ASSERT_NE(library, nullptr) << ::dlerror();
+        const auto code = locate_code(::dlsym(library, kFunction));
+        ASSERT_TRUE(code.has_value());
+
+        EXPECT_EQ(code->path, std::filesystem::canonical(path_).string());
+        EXPECT_EQ(resolve_code(*code).address, ::dlsym(library, kFunction));
+        EXPECT_EQ(call_elsewhere(*code), "1");
+      },
+      {.cwd = path_.parent_path().string()});
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
 TEST_F(LibraryTest, ReplacedByAnotherBuildItIsRefusedAndNotLeftLoaded) {

@@ -32,9 +32,9 @@ using multiproc::Deadline;
 // Three generations: the test, a parent that will die, and its child, whose end the test sees by the close of a pipe
 // that nobody but the child holds.
 struct Family {
-  PipeEnds life = make_pipe().or_throw("pipe");                      // the child holds the write end
-  PipeEnds leash = make_pipe().or_throw("pipe");                     // the test holds the write end: bystanders go
-  std::array<Fd, 2> talk = make_socket_pair().or_throw("sockets");   // [0] the test, [1] the parent and the child
+  PipeEnds life = make_pipe().or_throw("pipe");                     // the child holds the write end
+  PipeEnds leash = make_pipe().or_throw("pipe");                    // the test holds the write end: bystanders go
+  std::array<Fd, 2> talk = make_socket_pair().or_throw("sockets");  // [0] the test, [1] the parent and the child
 
   // The child's whole life: says that it is there, then answers every byte with the same byte.
   [[noreturn]] void answer_for_ever() {
@@ -257,21 +257,22 @@ struct Condition {
 };
 
 class WatchedChildTest : public testing::TestWithParam<Condition> {};
-INSTANTIATE_TEST_SUITE_P(
-    Conditions, WatchedChildTest,
-    testing::Values(Condition{"Plain", {}},
-                    Condition{"WithAllSignalsBlocked",
-                              [] {
-                                sigset_t all;
-                                ::sigfillset(&all);
-                                ::sigprocmask(SIG_SETMASK, &all, nullptr);
-                              }},
-                    Condition{"WithAllSignalsIgnored",
-                              [] {
-                                for (int signal = 1; signal <= SIGRTMAX; ++signal) ::signal(signal, SIG_IGN);
-                              }},
-                    Condition{"InASessionOfItsOwn", [] { ::setsid(); }}, Condition{"Stopped", {}, true}),
-    [](const auto& condition) { return condition.param.name; });
+INSTANTIATE_TEST_SUITE_P(Conditions, WatchedChildTest,
+                         testing::Values(Condition{"Plain", {}},
+                                         Condition{"WithAllSignalsBlocked",
+                                                   [] {
+                                                     sigset_t all;
+                                                     ::sigfillset(&all);
+                                                     ::sigprocmask(SIG_SETMASK, &all, nullptr);
+                                                   }},
+                                         Condition{"WithAllSignalsIgnored",
+                                                   [] {
+                                                     for (int signal = 1; signal <= SIGRTMAX; ++signal)
+                                                       ::signal(signal, SIG_IGN);
+                                                   }},
+                                         Condition{"InASessionOfItsOwn", [] { ::setsid(); }},
+                                         Condition{"Stopped", {}, true}),
+                         [](const auto& condition) { return condition.param.name; });
 
 TEST_P(WatchedChildTest, EndsWithItsParentAndNotWithTheThreadThatStartedIt) {
   Family family;

@@ -239,6 +239,34 @@ TEST_F(SocketTest, ReportsWhatTheKernelRefusesAndRepeatsWhatASignalInterrupted) 
   });
 }
 
+TEST_F(SocketTest, TheProcessThatMadeThePairIsKnownToEveryoneWhoHoldsIt) {
+  const pid_t maker = ::getpid();
+  os_test::PlainChild child{[&] { ::_exit(peer_pid(there()).value() == maker ? 0 : 1); }};
+
+  EXPECT_EQ(peer_pid(here()).value(), maker);
+  EXPECT_EQ(peer_pid(there()).value(), maker);
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_EQ(peer_pid(-1).error(), EBADF);
+  EXPECT_EQ(peer_pid(make_pipe().value().read.get()).error(), ENOTSOCK);
+  os_test::expect_each_refusal("getsockopt", {EPERM, ENOSYS}, [this] { return peer_pid(here()); });
+}
+
+TEST_F(SocketTest, TheProcessThatMadeThePairIsKnownWhenItIsGone) {
+  std::array<std::byte, 1> one{};
+  os_test::PlainChild maker{[this] {
+    auto pair = make_socket_pair().or_throw("sockets");
+    const int sent[] = {pair[0].get()};
+    (void)send_fds(here(), sent, Deadline::never());
+  }};
+  const pid_t pid = maker.pid();
+  EXPECT_EQ(maker.wait(), 0);
+
+  const auto received = receive_fds(there(), 1, Deadline::never()).or_throw("receiving");
+
+  EXPECT_EQ(peer_pid(received[0].get()).value(), pid);
+  EXPECT_EQ(receive_some(received[0].get(), one, Deadline::never()).value(), 0U) << "its other end went with it";
+}
+
 TEST_F(SocketTest, ABadDescriptorIsReported) {
   std::array<std::byte, 1> one{};
   const auto pipe = make_pipe().or_throw("pipe");

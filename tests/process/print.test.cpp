@@ -348,6 +348,22 @@ TEST(PrintTest, AStreamOnAFileKeepsItsPosition) {
   EXPECT_EQ(text_of_file(file.path), "one-two\nthree");
 }
 
+TEST(PrintTest, AStreamThatRemembersItsPositionLearnsOfThePrint) {
+  const TemporaryFile file;
+  std::FILE* stream = ::fdopen(::dup(file.fd), "w");
+
+  std::fputs("one ", stream);
+  std::fseek(stream, 0, SEEK_END);  // stdio remembers the position from here on
+  print(stream, "two ");
+  EXPECT_EQ(std::ftell(stream), 8);
+  std::fputs("three", stream);
+  std::fseek(stream, -5, SEEK_CUR);
+  std::fputs("T", stream);
+  std::fclose(stream);
+
+  EXPECT_EQ(text_of_file(file.path), "one two Three");
+}
+
 TEST(PrintTest, AFormatterThatThrowsPrintsNothing) {
   const auto result = support::in_child([] {
     EXPECT_THROW(println("before {:{}}", 1, -1), fmt::format_error);
@@ -742,11 +758,41 @@ TEST(PrintTest, MorePrintersThanSlotsStillPrintWholeLines) {
   expect_all_whole(result.out, 4 * 300);
 }
 
+// A short print is a moment between a look at the page and a write. Here one is held in that moment.
+TEST(PrintTest, ALongLineWaitsForAShortOneThatHasAlreadyLookedRound) {
+  const auto result = support::in_child([] {
+    const SharedPage page;
+    auto& slots = const_cast<multiproc::detail::PrintPage&>(*page).slots;
+    const Pipe pipe;
+    ::dup2(pipe.write_end, 1);
+    println("before");
+    EXPECT_EQ(pipe.read_some(), "before\n");
+    const auto mine = std::find_if(slots.begin(), slots.end(), [](const auto& slot) {
+      return multiproc::os::pid_of(slot.owner.load() / 16) == ::getpid() && slot.stream.load() == 0;
+    });
+    ASSERT_NE(mine, slots.end());
+    mine->busy.store(1);
+
+    const pid_t child = fork_to([] { println("{}", std::string(10 * kKiB, 'x')); });
+    while (mine->busy.load() == 1 && pipe.held() == 0) std::this_thread::yield();
+    EXPECT_EQ(mine->busy.load(), 3U) << "it did not wait";
+    EXPECT_EQ(pipe.held(), 0);
+    mine->busy.store(0);
+
+    EXPECT_EQ(pipe.read_exactly(10 * kKiB + 1), std::string(10 * kKiB, 'x') + "\n");
+    EXPECT_EQ(wait_for(child), 0);
+  });
+
+  EXPECT_EQ(result.status, 0) << result.err;
+}
+
 TEST(PrintTest, WithoutSharedMemoryAndLocksOneProcessStillPrintsWholeLines) {
   const auto result = support::run_program(support::program("print_without_shared_memory"));
 
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(result.out, "short\n" + std::string(100 * kKiB, 'x') + "\n");
+  std::string expected = "short\n" + std::string(100 * kKiB, 'x') + "\n";
+  EXPECT_EQ(result.out.substr(0, expected.size()), expected);
+  expect_all_whole(result.out.substr(std::min(expected.size(), result.out.size())), 2 * 50);
 }
 
 TEST(PrintTest, AStrangersMemoryIsNoFamily) {

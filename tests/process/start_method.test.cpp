@@ -48,7 +48,8 @@ std::atomic<pid_t> written_before_the_start{0};
 
 void tell_method(const std::string& wire) {
   const bool forked = written_before_the_start == ::getppid();
-  Wire::tell(wire, std::string(forked ? "fork" : "spawn") + ", then " + std::string(to_string(multiproc::get_start_method())));
+  Wire::tell(
+      wire, std::string(forked ? "fork" : "spawn") + ", then " + std::string(to_string(multiproc::get_start_method())));
 }
 
 std::string method_of(const std::optional<StartMethod> asked) {

@@ -39,13 +39,19 @@
 // Targets with names of all kinds of linkage. An int that they return is dropped, so they end by std::exit.
 namespace task_test {
 
-[[noreturn]] void global_function(int code) { std::exit(code); }
-static void static_function(int code) { std::exit(code + 1); }
+[[noreturn]] void global_function(int code) {
+  std::exit(code);
+}
+static void static_function(int code) {
+  std::exit(code + 1);
+}
 template <class T>
 void function_template(T code) {
   std::exit(static_cast<int>(code) + 2);
 }
-inline void inline_function(int code) { std::exit(code + 3); }
+inline void inline_function(int code) {
+  std::exit(code + 3);
+}
 
 // Sent by its serialize, which is private and counts nothing but what it is given.
 class Greeter {
@@ -136,7 +142,9 @@ TEST_P(TaskTest, RunsFunctionsOfAnyLinkage) {
   EXPECT_EQ(exitcode_of(inline_function, 10), 13);
 }
 
-TEST_P(TaskTest, RunsAFunctionOfASystemLibrary) { EXPECT_EQ(exitcode_of(&::_exit, 14), 14); }
+TEST_P(TaskTest, RunsAFunctionOfASystemLibrary) {
+  EXPECT_EQ(exitcode_of(&::_exit, 14), 14);
+}
 
 TEST_P(TaskTest, RunsAFunctionThatPromisesNotToThrow) {
   void (*target)(int) noexcept = [](int code) noexcept { std::exit(code); };
@@ -145,12 +153,16 @@ TEST_P(TaskTest, RunsAFunctionThatPromisesNotToThrow) {
 
 TEST_P(TaskTest, RunsCapturelessLambdas) {
   EXPECT_EQ(exitcode_of([](int code) { std::exit(code); }, 16), 16);
-  EXPECT_EQ(exitcode_of(+[](int code) { std::exit(code); }, 17), 17);
+  EXPECT_EQ(exitcode_of(
+                +[](int code) { std::exit(code); }, 17),
+            17);
   EXPECT_EQ(exitcode_of([](auto code) { std::exit(code); }, 18), 18);
   EXPECT_EQ(exitcode_of([](int code) mutable { std::exit(code); }, 19), 19);
 }
 
-TEST_P(TaskTest, RunsEmptyFunctors) { EXPECT_EQ(exitcode_of(Empty{}, 10), 14); }
+TEST_P(TaskTest, RunsEmptyFunctors) {
+  EXPECT_EQ(exitcode_of(Empty{}, 10), 14);
+}
 
 TEST_P(TaskTest, RunsFunctorsThatAreAggregates) {
   EXPECT_EQ(exitcode_of(Adder{.summand = 5, .more = {1, 2, 3}}, 10), 21);
@@ -170,8 +182,10 @@ TEST_P(TaskTest, RunsALambdaWhoseCapturesWereSaidToBeValues) {
   const int one = 1;
   const double half = 0.5;
   const std::array<int, 3> three{1, 2, 3};
-  EXPECT_EQ(exitcode_of(copied([one, half, three](int code) { std::exit(code + one + static_cast<int>(half * 4) + three[2]); }), 10),
-            16);
+  EXPECT_EQ(
+      exitcode_of(
+          copied([one, half, three](int code) { std::exit(code + one + static_cast<int>(half * 4) + three[2]); }), 10),
+      16);
 }
 
 TEST_P(TaskTest, ACopiedLambdaMayChangeItsCaptures) {
@@ -217,9 +231,12 @@ TEST_P(TaskTest, AStringLiteralOutlivesItsCaller) {
   std::optional<Process> child;
   {
     char buffer[16] = "stack";
-    child.emplace(options(), [](const std::string& path, const char* literal, std::string_view view, const std::string& text) {
-      Wire::tell(path, std::string(literal) + "|" + std::string(view) + "|" + text);
-    }, wire.path(), buffer, "view", "text");
+    child.emplace(
+        options(),
+        [](const std::string& path, const char* literal, std::string_view view, const std::string& text) {
+          Wire::tell(path, std::string(literal) + "|" + std::string(view) + "|" + text);
+        },
+        wire.path(), buffer, "view", "text");
     buffer[0] = 'X';
   }
   child->start();
@@ -230,9 +247,14 @@ TEST_P(TaskTest, AStringLiteralOutlivesItsCaller) {
 TEST_P(TaskTest, ALiteralEndsAtItsZeroAndABufferWithoutOneAtItsEnd) {
   const Wire wire;
   const char full[4] = {'f', 'u', 'l', 'l'};
-  Process child{options(), [](const std::string& path, const std::string& a, const std::string& b, const std::string& c) {
+  Process child{options(),
+                [](const std::string& path, const std::string& a, const std::string& b, const std::string& c) {
                   Wire::tell(path, a + "|" + b + "|" + c);
-                }, wire.path(), full, "", "x\0y"};
+                },
+                wire.path(),
+                full,
+                "",
+                "x\0y"};
   child.start();
   child.join();
   EXPECT_EQ(wire.hear(), "full||x");
@@ -251,8 +273,9 @@ Outer make_outer() {
 
 TEST_P(TaskTest, NestedAggregatesOfEverythingArriveWhole) {
   const auto check = [](Outer it) {
-    const bool ok = it.id == -7 && it.color == Color::blue && it.parts.size() == 2 && it.parts[0] == Inner{"one", 1.5} &&
-                    it.parts[1] == Inner{"two", std::nullopt} && it.table.at("empty").empty() &&
+    const bool ok = it.id == -7 && it.color == Color::blue && it.parts.size() == 2 &&
+                    it.parts[0] == Inner{"one", 1.5} && it.parts[1] == Inner{"two", std::nullopt} &&
+                    it.table.at("empty").empty() &&
                     it.table.at("full") == std::vector<std::uint64_t>{1, 0xffffffffffffffff} &&
                     std::get<Inner>(it.choice) == Inner{"chosen", 2.5} && it.triple == std::array<short, 3>{-1, 0, 1} &&
                     it.rest == std::tuple<char, std::pair<bool, float>>{'c', {true, 0.25F}} && *it.owned == 99;
@@ -266,11 +289,18 @@ TEST_P(TaskTest, ArgumentsArriveInTheirOrder) {
   Process child{options(),
                 [](const std::string& path, int a, const std::string& b, double c, const std::vector<int>& d,
                    const std::map<int, std::string>& e, std::optional<int> f, bool g, char h) {
-                  Wire::tell(path, std::to_string(a) + b + std::to_string(static_cast<int>(c)) + std::to_string(d.size()) +
-                                       e.at(4) + std::to_string(*f) + (g ? "t" : "f") + h);
+                  Wire::tell(path, std::to_string(a) + b + std::to_string(static_cast<int>(c)) +
+                                       std::to_string(d.size()) + e.at(4) + std::to_string(*f) + (g ? "t" : "f") + h);
                 },
-                wire.path(), 1, std::string("2"), 3.0, std::vector<int>{7, 7, 7, 7}, std::map<int, std::string>{{4, "5"}},
-                std::optional<int>(6), true, '8'};
+                wire.path(),
+                1,
+                std::string("2"),
+                3.0,
+                std::vector<int>{7, 7, 7, 7},
+                std::map<int, std::string>{{4, "5"}},
+                std::optional<int>(6),
+                true,
+                '8'};
   child.start();
   child.join();
   EXPECT_EQ(wire.hear(), "123456t8");
@@ -278,9 +308,11 @@ TEST_P(TaskTest, ArgumentsArriveInTheirOrder) {
 
 TEST_P(TaskTest, ArgumentsAreHandedOverAsRvalues) {
   const Wire wire;
-  Process child{options(), [](std::string&& path, std::unique_ptr<int> owned, std::vector<int>&& moved) {
+  Process child{options(),
+                [](std::string&& path, std::unique_ptr<int> owned, std::vector<int>&& moved) {
                   Wire::tell(path, std::to_string(*owned + moved.at(0)));
-                }, wire.path(), std::make_unique<int>(40), std::vector<int>{2}};
+                },
+                wire.path(), std::make_unique<int>(40), std::vector<int>{2}};
   child.start();
   child.join();
   EXPECT_EQ(wire.hear(), "42");
@@ -330,7 +362,8 @@ TEST_P(TaskTest, ABigArgumentOfAChildThatIsKilledMeanwhileHoldsNobodyUp) {
 
 TEST_P(TaskTest, NoArgumentsAndManyArguments) {
   EXPECT_EQ(exitcode_of([] { std::exit(24); }), 24);
-  EXPECT_EQ(exitcode_of([](auto... numbers) { std::exit((numbers + ...)); }, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+  EXPECT_EQ(exitcode_of([](auto... numbers) { std::exit((numbers + ...)); }, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+                        14, 15, 16),
             136);
 }
 
@@ -338,7 +371,8 @@ TEST_P(TaskTest, NoArgumentsAndManyArguments) {
 
 TEST(TaskByForkTest, TakesWhateverCanBeCalled) {
   const auto exitcode = [](auto&& target, auto&&... args) {
-    Process child{{.start_method = StartMethod::fork}, std::forward<decltype(target)>(target),
+    Process child{{.start_method = StartMethod::fork},
+                  std::forward<decltype(target)>(target),
                   std::forward<decltype(args)>(args)...};
     child.start();
     child.join();
@@ -376,12 +410,14 @@ std::string refusal(F target, Args... args) {
 }
 
 void expect_parts(const std::string& text, const std::vector<std::string>& parts) {
-  for (const std::string& part : parts) EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
+  for (const std::string& part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
 }
 
 TEST(TaskBySpawnTest, RefusesTargetsThatReferToThisProcess) {
   int here = 1;
-  const std::vector<std::string> remedies{"process 'traveller'", "target", "captureless", "copied(lambda)", "StartMethod::fork"};
+  const std::vector<std::string> remedies{"process 'traveller'", "target", "captureless", "copied(lambda)",
+                                          "StartMethod::fork"};
   expect_parts(refusal([&here] { ++here; }), remedies);
   expect_parts(refusal([here] { (void)here; }), remedies);
   expect_parts(refusal(std::function<void()>(support::targets::nothing)), remedies);
@@ -492,7 +528,8 @@ TEST(TaskBySpawnTest, AnArgumentLargerThanTheChildsMemoryFailsTheStart) {
   GTEST_SKIP() << "a sanitizer's own mappings are larger than any limit";
 #endif
   const std::string big(300U << 20, 'x');
-  Process child{{.start_method = StartMethod::spawn, .limits = {.memory_bytes = 256U << 20}}, [](const std::string&) {}, big};
+  Process child{
+      {.start_method = StartMethod::spawn, .limits = {.memory_bytes = 256U << 20}}, [](const std::string&) {}, big};
   EXPECT_THROW(child.start(), multiproc::LaunchError);
   EXPECT_EQ(child.pid(), 0);
 }

@@ -69,20 +69,22 @@ TEST_P(ThisProcessTest, InAChildIsWhatItsProcessObjectSays) {
 
 // ---- parent_process
 
-TEST(ParentProcessTest, TheFirstProcessHasNone) { EXPECT_FALSE(multiproc::parent_process().has_value()); }
+TEST(ParentProcessTest, TheFirstProcessHasNone) {
+  EXPECT_FALSE(multiproc::parent_process().has_value());
+}
 
 TEST_P(ThisProcessTest, AChildKnowsItsParent) {
   const Wire wire;
   Process child{options({.name = "middle"}),
                 [](StartMethod method, const std::string& path) {
                   const auto parent = multiproc::parent_process().value();
-                  Wire::tell(path, std::to_string(parent.pid()) + " " + parent.name() + (parent.is_alive() ? " alive" : " dead") +
+                  Wire::tell(path, std::to_string(parent.pid()) + " " + parent.name() +
+                                       (parent.is_alive() ? " alive" : " dead") +
                                        (parent.join(0s) ? " ended" : " runs"));
-                  Process grandchild{{.start_method = method},
-                                     [](const std::string& deeper) {
-                                       Wire::tell(deeper, multiproc::parent_process().value().name());
-                                     },
-                                     path};
+                  Process grandchild{
+                      {.start_method = method},
+                      [](const std::string& deeper) { Wire::tell(deeper, multiproc::parent_process().value().name()); },
+                      path};
                   grandchild.start();
                   grandchild.join();
                 },
@@ -97,17 +99,19 @@ TEST_P(ThisProcessTest, AChildKnowsItsParent) {
 TEST_P(ThisProcessTest, AChildCanWaitForTheEndOfItsParent) {
   const Wire wire;
   const auto result = in_child([&] {
-    auto* child = new Process{
-        options(), [](const std::string& path) {
-          const auto parent = multiproc::parent_process().value();
-          pollfd end{parent.sentinel(), POLLIN, 0};
-          Wire::tell(path, std::string(parent.join(10ms) ? "ended" : "runs") + (::poll(&end, 1, 0) == 0 ? "" : ", readable"));
-          const bool ended = parent.join();
-          Wire::tell(path, std::string(ended && !parent.is_alive() ? "ended" : "runs") +
-                               (::poll(&end, 1, 0) == 1 ? ", readable" : ""));
-          const auto again = multiproc::parent_process().value();  // asked for after its death
-          Wire::tell(path, again.join(0s) && !again.is_alive() ? "ended" : "runs");
-        }, wire.path()};
+    auto* child = new Process{options(),
+                              [](const std::string& path) {
+                                const auto parent = multiproc::parent_process().value();
+                                pollfd end{parent.sentinel(), POLLIN, 0};
+                                Wire::tell(path, std::string(parent.join(10ms) ? "ended" : "runs") +
+                                                     (::poll(&end, 1, 0) == 0 ? "" : ", readable"));
+                                const bool ended = parent.join();
+                                Wire::tell(path, std::string(ended && !parent.is_alive() ? "ended" : "runs") +
+                                                     (::poll(&end, 1, 0) == 1 ? ", readable" : ""));
+                                const auto again = multiproc::parent_process().value();  // asked for after its death
+                                Wire::tell(path, again.join(0s) && !again.is_alive() ? "ended" : "runs");
+                              },
+                              wire.path()};
     child->start();
     EXPECT_EQ(wire.hear(), "runs");
     ::kill(::getpid(), SIGKILL);
@@ -153,10 +157,12 @@ TEST_P(ThisProcessTest, ListsTheChildrenThatRunInTheOrderOfTheirStart) {
 
 TEST_P(ThisProcessTest, AHandleFromTheListWaitsAndTakesNothingAway) {
   const Wire wire;
-  Process child{options(), [](const std::string& path) {
+  Process child{options(),
+                [](const std::string& path) {
                   (void)Wire::hear(path);
                   std::exit(60);
-                }, wire.path()};
+                },
+                wire.path()};
   child.start();
   const auto handle = multiproc::active_children().at(0);
   EXPECT_TRUE(handle.is_alive());

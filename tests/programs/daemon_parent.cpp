@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// daemon_parent <fork|spawn> <main|thread> <how> <wire>: starts a daemon, which tells the wire its pid, waits for that and
-// ends in the way named.
+// daemon_parent <fork|spawn> <main|thread> <how> <wire>: starts a daemon, which tells the wire its pid, waits for that
+// and ends in the way named.
 
 #include <atomic>
 #include <csignal>
@@ -33,7 +33,8 @@ void live(const std::string& wire, const std::string& ready) {
 
 int main(int argc, char** argv) {
   multiproc::main_guard(argc, argv);
-  const auto method = std::string_view(argv[1]) == "fork" ? multiproc::StartMethod::fork : multiproc::StartMethod::spawn;
+  const auto method =
+      std::string_view(argv[1]) == "fork" ? multiproc::StartMethod::fork : multiproc::StartMethod::spawn;
   const std::string_view how = argv[3];
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
@@ -41,7 +42,8 @@ int main(int argc, char** argv) {
   if (::pipe2(ends, O_CLOEXEC) != 0) return 1;
   const std::string ready = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(ends[1]);
 
-  auto* const daemon = new multiproc::Process{{.daemon = true, .start_method = method}, live, std::string(argv[4]), ready};
+  auto* const daemon =
+      new multiproc::Process{{.daemon = true, .start_method = method}, live, std::string(argv[4]), ready};
   if (std::string_view(argv[2]) == "thread") {
     std::thread([&] { daemon->start(); }).join();
   } else {

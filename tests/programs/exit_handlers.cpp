@@ -46,7 +46,8 @@ int main(int argc, char** argv) {
   std::atexit([] { say("atexit of the program"); });
   multiproc::main_guard(argc, argv);
   (void)&of_the_thread;
-  const auto method = std::string_view(argv[1]) == "fork" ? multiproc::StartMethod::fork : multiproc::StartMethod::spawn;
+  const auto method =
+      std::string_view(argv[1]) == "fork" ? multiproc::StartMethod::fork : multiproc::StartMethod::spawn;
   multiproc::Process child{{.start_method = method}, target, std::string(argv[2])};
   child.start();
   child.join();

@@ -31,7 +31,8 @@ void finish_late(const std::string& wire) {
 
 int main(int argc, char** argv) {
   multiproc::main_guard(argc, argv);
-  const auto method = std::string_view(argv[1]) == "fork" ? multiproc::StartMethod::fork : multiproc::StartMethod::spawn;
+  const auto method =
+      std::string_view(argv[1]) == "fork" ? multiproc::StartMethod::fork : multiproc::StartMethod::spawn;
   const std::string_view how = argv[2];
   auto child = std::make_unique<multiproc::Process>(multiproc::ProcessOptions{.start_method = method}, finish_late,
                                                     std::string(argv[3]));

@@ -27,14 +27,18 @@ using multiproc::StartMethod;
 
 constexpr char kInChild[] = "GUARD_CASES_CHILD";  // set in the children that a case wants to know for children
 
-bool is_child() { return std::getenv(kInChild) != nullptr; }
+bool is_child() {
+  return std::getenv(kInChild) != nullptr;
+}
 
 void say(const std::string& text) {
   const std::string line = text + "\n";
   (void)!::write(STDOUT_FILENO, line.data(), line.size());
 }
 
-void target() { say("target"); }
+void target() {
+  say("target");
+}
 
 struct Noisy {
   Noisy() { (void)!::write(STDERR_FILENO, "process\n", 8); }
@@ -44,7 +48,8 @@ struct Noisy {
 // Starts a process that runs target(), waits for it and says how that went.
 void try_to_start(StartMethod method, const std::string& where, std::optional<std::chrono::nanoseconds> timeout = {}) {
   try {
-    Process child{{.name = "child", .start_method = method, .env = {{kInChild, "1"}}, .start_timeout = timeout}, target};
+    Process child{{.name = "child", .start_method = method, .env = {{kInChild, "1"}}, .start_timeout = timeout},
+                  target};
     child.start();
     child.join();
     say(where + ": exit code " + std::to_string(*child.exitcode()));
@@ -146,7 +151,8 @@ int main(int argc, char** argv) {
     child.join();
     return 0;
   }
-  try_to_start(StartMethod::spawn, "main",
-               which == "hangs" ? std::optional<std::chrono::nanoseconds>(std::chrono::milliseconds(200)) : std::nullopt);
+  try_to_start(
+      StartMethod::spawn, "main",
+      which == "hangs" ? std::optional<std::chrono::nanoseconds>(std::chrono::milliseconds(200)) : std::nullopt);
   return 0;
 }

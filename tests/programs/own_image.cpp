@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// own_image <delete|replace|move|chdir>: does to its own file what the argument says, then spawns a child and prints its
-// exit code, which is to be 31.
+// own_image <delete|replace|move|chdir>: does to its own file what the argument says, then spawns a child and prints
+// its exit code, which is to be 31.
 
 #include <cstdio>
 #include <cstdlib>

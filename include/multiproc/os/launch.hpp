@@ -55,10 +55,11 @@ Result<Forked> fork_child(const ChildSetup& setup) noexcept;
 /// What will tell the end of a child on a kernel without pidfds: a pipe that the child holds. Elsewhere, empty ends.
 Result<PipeEnds> make_end() noexcept;
 
-/// Executes `path` in a new process that inherits `inherited` (under the same number) besides what is not close-on-exec,
-/// and starts in `directory` if that is >= 0. `arguments` and `environment` end with a null pointer. `end`: from
-/// make_end(), by a caller who wants to tell the image the number of end.write, so that it makes that close-on-exec.
-Result<Child> spawn_child(const char* path, char* const* arguments, char* const* environment, std::span<const int> inherited,
-                          int directory, PipeEnds end = {}) noexcept;
+/// Executes `path` in a new process that inherits `inherited` (under the same number) besides what is not
+/// close-on-exec, and starts in `directory` if that is >= 0. `arguments` and `environment` end with a null pointer.
+/// `end`: from make_end(), by a caller who wants to tell the image the number of end.write, so that it makes that
+/// close-on-exec.
+Result<Child> spawn_child(const char* path, char* const* arguments, char* const* environment,
+                          std::span<const int> inherited, int directory, PipeEnds end = {}) noexcept;
 
 }  // namespace multiproc::os

@@ -28,7 +28,7 @@ T load_flat(const std::byte* from) {
   if constexpr (std::is_trivially_default_constructible_v<T> && std::is_move_constructible_v<T>) {
     T value;
     std::memcpy(static_cast<void*>(std::addressof(value)), from, sizeof value);
-    return value;
+    return value;  // NOLINT(clang-analyzer-core.uninitialized.UndefReturn): the analyzer does not follow the memcpy
   } else {
     struct Raw {
       alignas(T) std::byte bytes[sizeof(T)];
