@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
 #include <iterator>
 #include <utility>
@@ -60,7 +61,7 @@ void Running::send(int signal) const {
   child_.send(signal).or_throw("process '" + name_ + "', signal " + std::to_string(signal));
 }
 
-std::atomic<Children*> Children::made{nullptr};
+constinit std::atomic<Children*> Children::made_{nullptr};
 
 [[gnu::hot]] Children& Children::get() {
   static auto* const children = new Children;  // never destroyed: static Process objects may outlive it
@@ -69,7 +70,7 @@ std::atomic<Children*> Children::made{nullptr};
 
 Children::Children() : owner_(os::self_pid()) {
   std::atexit([] { end_all(); });
-  made.store(this, std::memory_order_release);
+  made_.store(this, std::memory_order_release);
 }
 
 void Children::forget_those_of_parent() {
@@ -109,7 +110,7 @@ std::shared_ptr<Running> Children::first_born() noexcept {
 }
 
 [[gnu::hot]] void Children::end_all() noexcept {
-  Children* const mine = made.load(std::memory_order_acquire);
+  Children* const mine = made_.load(std::memory_order_acquire);
   if (mine == nullptr || mine->owner_ != os::self_pid()) return;  // none of ours; and nothing written, see ForkMutex
   std::size_t count = 0;
   {

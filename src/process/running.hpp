@@ -97,7 +97,7 @@ class Children {
   void forget_those_of_parent();
   std::shared_ptr<Running> first_born() noexcept;
 
-  static std::atomic<Children*> made;  // null: this process has started nothing
+  static std::atomic<Children*> made_;  // null: this process has started nothing
 
   os::ForkMutex mutex_;
   std::atomic<pid_t> owner_;  // of list_; a forked child that has started nothing yet finds its parent's

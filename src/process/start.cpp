@@ -30,7 +30,8 @@ std::string_view remedy_for(os::Failure failure) {
     case EMFILE: return "This process has no descriptor left (ulimit -n): close some, or raise the limit";
     case ENFILE: return "The system has no descriptor left (fs.file-max)";
     case E2BIG:
-      return "The arguments of this program and its environment with ProcessOptions::env are too long to execute it once "
+      return "The arguments of this program and its environment with ProcessOptions::env are too long to execute it "
+             "once "
              "more (128 KiB each, a quarter of ulimit -s all): send what is large as an argument of the target";
     case ENOMEM:
       return call == "fork" ? "The kernel won't promise the memory of this process a second time "

@@ -28,6 +28,7 @@
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
 #include "support/leak_guard.hpp"
+#include "support/watchdog.hpp"
 
 namespace {
 
@@ -59,9 +60,16 @@ std::vector<pid_t> children_of_this_process() {
   return found;
 }
 
+// An instrumented build, where a cycle takes many times as long, does fewer of them.
+int scaled_down(int count) {
+  return static_cast<int>(count / support::time_factor());
+}
+
 class CyclesTest : public support::EveryStartMethod {
  protected:
-  static int cycles(int of_fork, int of_spawn) { return GetParam() == StartMethod::fork ? of_fork : of_spawn; }
+  static int cycles(int of_fork, int of_spawn) {
+    return scaled_down(GetParam() == StartMethod::fork ? of_fork : of_spawn);
+  }
 
   // One child: runs to its end, or is killed at a random moment of its life; by one of the signals, or by its
   // destructor.
@@ -225,7 +233,8 @@ TEST_P(CyclesTest, TreesOfDaemonsThatLoseTheirRootLeaveNothing) {
 TEST(TenThousandCyclesTest, WithRandomKillsLeaveTheProcessAsItWas) {
   const auto census = support::Census::take();
   std::mt19937 random(20'260'107);
-  for (int i = 0; i < 10'000; ++i) {
+  const int count = scaled_down(10'000);
+  for (int i = 0; i < count; ++i) {
     Process child{{.daemon = i % 8 == 0, .start_method = StartMethod::fork}, targets::exit_with, i % 256};
     child.start();
     const bool kills = random() % 3 == 0;

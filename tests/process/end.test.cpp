@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -28,6 +29,17 @@
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
 #include "support/in_child.hpp"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1  // the tool's own memory is some terabytes of address space
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
 
 namespace end_test {
 
@@ -107,6 +119,57 @@ TEST_P(EndTest, StdExitFromAThreadOfTheTargetDecidesTheCode) {
             ExitStatus::exited_with(8));
 }
 
+TEST_P(EndTest, QuickExitDecidesTheCodeToo) {
+  EXPECT_EQ(end_of([] { std::quick_exit(8); }), ExitStatus::exited_with(8));
+}
+
+TEST_P(EndTest, StdExitWhileAnExceptionIsHandledDecidesTheCode) {
+  struct ExitsAtItsEnd {
+    ~ExitsAtItsEnd() { std::exit(44); }
+  };
+  EXPECT_EQ(end_of([] {
+              try {
+                throw 1;
+              } catch (...) {
+                std::exit(43);
+              }
+            }),
+            ExitStatus::exited_with(43));
+  EXPECT_EQ(end_of([] {
+              const ExitsAtItsEnd guard;
+              throw 1;
+            }),
+            ExitStatus::exited_with(44));
+}
+
+TEST_P(EndTest, ThreadsThatTheTargetLeavesBehindDoNotHoldItsEndUp) {
+  for (const bool by_exit : {false, true}) {
+    EXPECT_EQ(end_of(
+                  [](bool leaves_by_exit) {
+                    for (int i = 0; i < 8; ++i) std::thread(targets::sleep_for_ever).detach();
+                    std::thread([] {
+                      for (;;) std::fputs("", stdout);
+                    }).detach();
+                    if (leaves_by_exit) std::exit(5);
+                  },
+                  by_exit),
+              ExitStatus::exited_with(by_exit ? 5 : 0));
+  }
+}
+
+TEST_P(EndTest, AnUncaughtExceptionOfAThreadIsAnAbort) {
+  const auto result = in_child([] {
+    EXPECT_EQ(end_of([] {
+                const rlimit none{0, 0};
+                ::setrlimit(RLIMIT_CORE, &none);
+                ::signal(SIGABRT, SIG_DFL);
+                std::thread([] { throw std::runtime_error("of a thread"); }).join();
+              }),
+              ExitStatus::killed_by(SIGABRT));
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+}
+
 TEST_P(EndTest, ADeadlySignalIsToldAsOne) {
   for (const int signal : {SIGSEGV, SIGABRT, SIGFPE, SIGILL, SIGBUS, SIGTERM, SIGKILL, SIGPIPE, SIGALRM}) {
     EXPECT_EQ(end_of(die_of, signal), ExitStatus::killed_by(signal));
@@ -147,6 +210,34 @@ TEST_P(EndTest, PthreadExitInTheTargetEndsItLikeAReturn) {
   });
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.out, "said before");
+}
+
+// Under fork the thread that starts is the child's main thread, though not its parent's.
+TEST_P(EndTest, AChildThatAThreadStartedEndsLikeAnyOther) {
+  const auto result = in_child([] {
+    std::thread([] {
+      EXPECT_EQ(end_of([] { std::printf("[return]"); }), ExitStatus::exited_with(0));
+      EXPECT_EQ(end_of([] {
+                  std::printf("[exit]");
+                  std::exit(4);
+                }),
+                ExitStatus::exited_with(4));
+      EXPECT_EQ(end_of([] {
+                  std::printf("[pthread_exit]");
+                  ::pthread_exit(nullptr);
+                }),
+                ExitStatus::exited_with(0));
+      EXPECT_EQ(end_of([] {
+                  std::printf("[cancel]");
+                  ::pthread_cancel(::pthread_self());
+                  targets::sleep_for_ever();
+                }),
+                ExitStatus::exited_with(0));
+      EXPECT_EQ(end_of([] { throw 1; }), ExitStatus::exited_with(1));
+    }).join();
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  EXPECT_EQ(result.out, "[return][exit][pthread_exit][cancel]");
 }
 
 // ---- Uncaught exceptions
@@ -276,6 +367,54 @@ TEST_P(EndTest, AnUncaughtExceptionThatNobodyReadsIsAnExitCodeAndNoSigpipe) {
   EXPECT_EQ(result.status, 0) << result.out;
 }
 
+TEST_P(EndTest, TheTextOfAnExceptionIsNoFormatAndMayHoldAnyByte) {
+  const auto result = seen([] { throw std::runtime_error("{} {0} %s %n {{\n\xff\xfe\ttail"); });
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("\n  std::runtime_error: {} {0} %s %n {{\n\xff\xfe\ttail\n"), std::string::npos)
+      << result.err;
+}
+
+TEST_P(EndTest, AMebibyteOfTextIsToldWhole) {
+  const auto result = seen([] { throw std::runtime_error(std::string(1U << 20, 'q')); });
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find(": " + std::string(1U << 20, 'q') + "\n"), std::string::npos) << result.err.size();
+}
+
+TEST_P(EndTest, ALongChainOfCausesIsToldToItsEnd) {
+  struct Chain {
+    static void down(int depth) {
+      if (depth == 0) throw std::runtime_error("the bottom");
+      try {
+        down(depth - 1);
+      } catch (...) {
+        std::throw_with_nested(std::runtime_error("level " + std::to_string(depth)));
+      }
+    }
+  };
+  const auto result = seen([] { Chain::down(200); });
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("level 1\n  caused by std::runtime_error: the bottom\n"), std::string::npos) << result.err;
+}
+
+TEST_P(EndTest, AnUncaughtExceptionWhenNoMemoryIsLeftIsToldAllTheSame) {
+  if (SANITIZED) GTEST_SKIP() << "a sanitizer's own mappings are larger than any limit";
+  const auto result = in_child([] {
+    Process child{options({.limits = {.memory_bytes = 1U << 30}}), [] {
+                    for (std::size_t size = 1U << 24; size >= 16; size /= 2) {
+                      while (std::malloc(size) != nullptr) {
+                      }
+                    }
+                    throw std::bad_alloc();
+                  }};
+    child.start();
+    child.join();
+    EXPECT_EQ(child.exit_status()->describe(), "exited with code 1");
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  EXPECT_EQ(result.err.find("multiproc: "), 0U) << result.err;
+  EXPECT_NE(result.err.find("ended by an uncaught exception"), std::string::npos) << result.err;
+}
+
 TEST_P(EndTest, AStreamThatWasToldToThrowDoesNotThrowAtTheEnd) {
   const auto result = in_child([] {
     EXPECT_EQ(end_of([] {
@@ -324,6 +463,47 @@ TEST_P(EndTest, SoIsThatOfStreamsThatAreNotTiedToStdio) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.out, "[cout][child][after]");
   EXPECT_EQ(result.err, "[clog]");
+}
+
+// Gives stdout back its choice between narrow and wide, which it made when this program first printed.
+void forget_width() {
+  ASSERT_NE(std::freopen(("/proc/self/fd/" + std::to_string(::dup(STDOUT_FILENO))).c_str(), "w", stdout), nullptr);
+}
+
+TEST_P(EndTest, WideOutputIsFlushedToo) {
+  const auto of_stdio = in_child([] {
+    forget_width();
+    std::wprintf(L"[parent]");
+    (void)end_of([] { std::wprintf(L"[returns]"); });
+    (void)end_of([] {
+      std::wcout << L"[exits]";
+      std::exit(0);
+    });
+    std::wprintf(L"[after]");
+  });
+  EXPECT_EQ(of_stdio.status, 0) << of_stdio.err;
+  EXPECT_EQ(of_stdio.out, "[parent][returns][exits][after]");
+
+  const auto of_streams = in_child([] {
+    std::ios::sync_with_stdio(false);
+    std::wcout << L"[out]";
+    std::wclog << L"[log]";
+    std::wcerr << std::nounitbuf << L"[err]";
+    (void)end_of([] {
+      std::ios::sync_with_stdio(false);
+      std::wcout << L"[child]";
+      std::wclog << L"[child's log]";
+      std::wcerr << std::nounitbuf << L"[child's err]";
+    });
+    std::wcout << L"[after]" << std::flush;
+    std::wclog << L"[after]" << std::flush;
+  });
+  EXPECT_EQ(of_streams.status, 0) << of_streams.err;
+  EXPECT_EQ(of_streams.out, "[out][child][after]");
+  EXPECT_EQ(of_streams.err.find("[log][err][child's "), 0U) << of_streams.err;
+  EXPECT_NE(of_streams.err.find("[child's log]"), std::string::npos) << of_streams.err;
+  EXPECT_NE(of_streams.err.find("[child's err]"), std::string::npos) << of_streams.err;
+  EXPECT_EQ(of_streams.err.size(), std::string("[log][err][child's log][child's err][after]").size()) << of_streams.err;
 }
 
 TEST_P(EndTest, TheChildsOutputIsFlushedHoweverItEndsInOrder) {

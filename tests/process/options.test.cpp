@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -16,6 +18,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -145,6 +148,29 @@ TEST_P(OptionsTest, ACwdThatIsAFileIsRefusedByStart) {
   }
 }
 
+TEST_P(OptionsTest, ACwdThatMayNotBeEnteredIsRefusedByStart) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody who may not";
+  const Scratch folder;
+  fs::permissions(folder.path(), fs::perms::owner_all);
+  const auto result = in_child([&] {
+    ASSERT_EQ(::seteuid(65534), 0);
+    Process child{options({.cwd = folder.path()}), targets::nothing};
+    try {
+      child.start();
+      FAIL() << "started where it may not be";
+    } catch (const multiproc::SystemError& error) {
+      EXPECT_EQ(error.code().value(), EACCES);
+      const std::string text = error.what();
+      for (const std::string& part :
+           {std::string("chdir"), folder.path().string(), std::string("ProcessOptions::cwd")}) {
+        EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
+      }
+    }
+    EXPECT_EQ(child.pid(), 0);
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+}
+
 TEST_P(OptionsTest, VariablesAreAddedToTheInheritedOnes) {
   ::setenv("MULTIPROC_TEST_INHERITED", "from the parent", 1);
   const ProcessOptions more{.env = {{"MULTIPROC_TEST_ADDED", "by options"}}};
@@ -227,6 +253,29 @@ TEST_P(OptionsTest, AVariableThatCanNotBeIsRefused) {
     }
     EXPECT_EQ(child.pid(), 0);
   }
+}
+
+// More than exec takes in one string (128 KiB): a forked child does not execute anything.
+TEST_P(OptionsTest, AVariableThatIsTooLongForTheKernelIsRefusedWithARemedy) {
+  Process child{options({.name = "wordy", .env = {{"MULTIPROC_TEST_LONG", std::string(256 << 10, 'x')}}}),
+                [] { std::exit(std::getenv("MULTIPROC_TEST_LONG")[(256 << 10) - 1] == 'x' ? 46 : 1); }};
+  if (GetParam() == multiproc::StartMethod::fork) {
+    child.start();
+    child.join();
+    EXPECT_EQ(child.exitcode(), 46);
+    return;
+  }
+  try {
+    child.start();
+    FAIL() << "executed with a variable of 256 KiB";
+  } catch (const multiproc::SystemError& error) {
+    EXPECT_EQ(error.code().value(), E2BIG);
+    const std::string text = error.what();
+    for (const char* part : {"posix_spawn", "wordy", "Argument list too long", "ProcessOptions::env"}) {
+      EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
+    }
+  }
+  EXPECT_EQ(child.pid(), 0);
 }
 
 TEST_P(OptionsTest, TheChildSeesNothingOfHowItWasStarted) {
@@ -357,6 +406,18 @@ TEST_P(OptionsTest, BeyondItsOpenFilesTheChildGetsNone) {
   EXPECT_EQ(child.exitcode(), 45);
 }
 
+TEST_P(OptionsTest, NoRoomForDescriptorsOfItsOwnIsNoHindranceToBeStarted) {
+  for (const std::uint64_t files : {0U, 1U, 3U}) {
+    for (const bool daemon : {false, true}) {
+      SCOPED_TRACE(std::to_string(files) + (daemon ? ", daemon" : ""));
+      Process child{options({.daemon = daemon, .limits = {.open_files = files}}), targets::exit_with, 7};
+      child.start();
+      child.join();
+      EXPECT_EQ(child.exitcode(), 7);
+    }
+  }
+}
+
 TEST_P(OptionsTest, ALimitAboveTheHardOneIsRefusedToOrdinaryUsers) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to lower a limit and then to cease to be root";
   const auto result = in_child([] {
@@ -391,11 +452,62 @@ TEST_P(OptionsTest, TheNameIsTheChildsOwnToo) {
             "odd name: \"\t%s{}");
 }
 
+TEST_P(OptionsTest, ANameMayBeLongAndHoldAnyByte) {
+  std::string name(3000, 'n');
+  name += '\0';
+  name += "tail";
+  EXPECT_EQ(told_by(
+                {.name = name},
+                +[](const std::string& wire) {
+                  const std::string mine = multiproc::current_process().name();
+                  Wire::tell(wire, std::to_string(mine.size()) + mine.substr(mine.size() - 4));
+                }),
+            "3005tail");
+}
+
 TEST_P(OptionsTest, AGenerousStartTimeoutIsNoHindrance) {
   Process child{options({.start_timeout = std::chrono::minutes(1)}), targets::exit_with, 6};
   child.start();
   child.join();
   EXPECT_EQ(child.exitcode(), 6);
+}
+
+TEST(OptionsBySpawnTest, NoTimeToStartIsATimeout) {
+  for (const auto timeout : {std::chrono::nanoseconds(0), std::chrono::nanoseconds(-5)}) {
+    Process child{{.name = "late", .start_method = multiproc::StartMethod::spawn, .start_timeout = timeout},
+                  targets::nothing};
+    try {
+      child.start();
+      ADD_FAILURE() << "an image was executed in no time";
+    } catch (const multiproc::TimeoutError& error) {
+      EXPECT_NE(std::string(error.what()).find("late"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("start_timeout"), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(child.pid(), 0);
+    EXPECT_FALSE(child.is_alive());
+  }
+}
+
+// A child of which this is asked never gets as far as main(), nor reads what it is sent.
+const bool hangs = [] {
+  if (std::getenv("MULTIPROC_TEST_HANG") != nullptr) targets::sleep_for_ever();
+  return true;
+}();
+
+TEST(OptionsBySpawnTest, TheStartTimeoutBoundsTheSendingOfALargeArgumentToo) {
+  ASSERT_TRUE(hangs);
+  Process child{{.start_method = multiproc::StartMethod::spawn,
+                 .env = {{"MULTIPROC_TEST_HANG", "1"}},
+                 .start_timeout = std::chrono::milliseconds(100)},
+                [](const std::string&) {},
+                std::string(16U << 20, 'x')};
+  const auto began = std::chrono::steady_clock::now();
+
+  EXPECT_THROW(child.start(), multiproc::TimeoutError);
+
+  EXPECT_GE(std::chrono::steady_clock::now() - began, std::chrono::milliseconds(100));
+  EXPECT_EQ(child.pid(), 0);
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "the child that was given up is left";
 }
 
 TEST_P(OptionsTest, AllOptionsWorkTogether) {

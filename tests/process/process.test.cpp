@@ -5,9 +5,11 @@
 #include <chrono>
 #include <csignal>
 #include <future>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -451,6 +453,23 @@ TEST_P(ProcessTest, AssigningItToItselfChangesNothing) {
   wire.tell("end");
 }
 
+TEST_P(ProcessTest, TwoThatRunMayBeSwapped) {
+  Process one{options({.name = "one"}), targets::exit_with, 1};
+  Process two{options({.name = "two", .daemon = true}), targets::sleep_for_ever};
+  one.start();
+  two.start();
+  const pid_t pid = two.pid();
+
+  std::swap(one, two);
+
+  EXPECT_EQ(one.name(), "two");
+  EXPECT_EQ(one.pid(), pid);
+  EXPECT_TRUE(one.daemon());
+  EXPECT_TRUE(one.is_alive());
+  two.join();
+  EXPECT_EQ(two.exitcode(), 1);
+}
+
 TEST_P(ProcessTest, ItsDestructorWaitsForTheTarget) {
   const Wire go;
   const Wire done;
@@ -638,6 +657,51 @@ TEST_P(ProcessTest, JoinReturnsThoughAGrandchildSleepsOn) {
   EXPECT_TRUE(grandchild.is_alive());
   EXPECT_TRUE(is_readable(child.sentinel()));
   grandchild.kill();
+}
+
+TEST_P(ProcessTest, ATargetThatClosesAllItsDescriptorsIsStillAlive) {
+  const Wire wire;
+  Process child{options(),
+                [](const std::string& path) {
+                  const int fd = ::open(path.c_str(), O_RDONLY);
+                  ::dup2(fd, STDIN_FILENO);
+                  ::closefrom(1);
+                  char byte = 0;
+                  std::exit(::read(STDIN_FILENO, &byte, 1) == 1 ? 12 : 1);
+                },
+                wire.path()};
+  child.start();
+
+  EXPECT_FALSE(child.join(50ms));
+  EXPECT_TRUE(child.is_alive());
+  EXPECT_FALSE(is_readable(child.sentinel()));
+
+  wire.tell("end");
+  child.join();
+  EXPECT_EQ(child.exitcode(), 12);
+}
+
+TEST_P(ProcessTest, ATargetThatBecomesAnotherProgramIsJoinedAtItsEnd) {
+  Process child{options(), [] { ::execl("/bin/sh", "sh", "-c", "exit 21", nullptr); }};
+  child.start();
+  child.join();
+  EXPECT_EQ(child.exitcode(), 21);
+}
+
+TEST_P(ProcessTest, TheChildReadsItsParentsStdin) {
+  const auto result = in_child(
+      [] {
+        Process child{options(), [] {
+                        std::string line;
+                        std::getline(std::cin, line);
+                        std::cout << "[" << line << "]";
+                      }};
+        child.start();
+        child.join();
+      },
+      {.input = "a line for the child\n"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "[a line for the child]");
 }
 
 TEST_P(ProcessTest, AChildHoldsNoDescriptorThatItsParentHasNot) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -204,6 +205,20 @@ TEST_P(TaskTest, ACopiedLambdaMayCaptureManyValuesOfOddSizes) {
   child.start();
   child.join();
   EXPECT_EQ(wire.hear(), "abcdex" + std::to_string(big));
+}
+
+TEST_P(TaskTest, RunsAVariadicFunction) {
+  const auto result = support::in_child([] { EXPECT_EQ(exitcode_of(std::printf, "%s is %d\n", "seven", 7), 0); });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "seven is 7\n");
+}
+
+struct Once {
+  void operator()() && { std::exit(25); }
+};
+
+TEST_P(TaskTest, RunsAFunctorThatCanBeCalledOnce) {
+  EXPECT_EQ(exitcode_of(Once{}), 25);
 }
 
 TEST_P(TaskTest, WhatTheTargetReturnsIsDropped) {
@@ -439,6 +454,10 @@ TEST(TaskBySpawnTest, NamesTheArgumentThatCanNotTravelAndTheRemedy) {
   expect_parts(refusal(ignore, std::make_shared<int>(1)), {"argument 1", "shared_ptr"});
   expect_parts(refusal(ignore, std::vector<int*>{}), {"argument 1", "vector", "int*"});
   expect_parts(refusal(ignore, std::function<void()>()), {"argument 1", "std::function"});
+}
+
+TEST(TaskBySpawnTest, AFunctionAsAnArgumentIsRefused) {
+  expect_parts(refusal([](void (*)(int)) {}, &global_function), {"argument 1", "function", "StartMethod::fork"});
 }
 
 struct Hidden {

@@ -14,6 +14,8 @@
 // Death       A process that is killed in the middle of a print holds nobody up. It may leave a part of its text; the
 //             next text that is printed there by one of its relatives begins on a new line.
 // Trouble     EPIPE (and never SIGPIPE), a full disk, a closed stdout: SystemError, with how many bytes went out.
+//             Where SIGPIPE is at its default, the first print puts a handler there that does what the default does,
+//             except while print itself writes: that is how a print costs no more than its write(2).
 // Stands on   os/output.hpp, os/futex.hpp, os/memory.hpp.
 //
 // Any thread may call, also several at once, also before main() and after it; a signal handler may not. A call blocks

@@ -27,6 +27,9 @@ namespace multiproc {
 /// A lambda whose captures its writer declared to be values: they travel as a copy of their bytes. See copied().
 template <class F>
 class Copied {
+  static_assert(std::is_class_v<F>,
+                "copied(): this is no lambda but an address, which means nothing in another process. A function is "
+                "passed to Process as it is");
   static_assert(
       std::is_trivially_copyable_v<F>,
       "copied(): a capture is not trivially copyable (a std::string or std::vector, say). Pass it to Process as "
