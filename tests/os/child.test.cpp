@@ -147,6 +147,7 @@ TEST_P(ChildTest, AStoppedChildHasNotEnded) {
 
   EXPECT_FALSE(child.wait(10ms).value());
   EXPECT_EQ(child.reap().value(), std::nullopt);
+  child.destroy();
 }
 
 TEST_P(ChildTest, TheSentinelIsReadableOnceItHasEndedAndStaysSo) {
@@ -243,6 +244,7 @@ TEST_P(ChildTest, ASignalThatDoesNotExistIsEinval) {
   EXPECT_EQ(child.send(1000).error(), EINVAL);
   EXPECT_EQ(child.send(-1).error(), EINVAL);
   EXPECT_TRUE(child.send(0));
+  child.destroy();
 }
 
 TEST_P(ChildTest, ASignalToADeadOneWhoseStatusIsStillThereIsNoFailure) {
