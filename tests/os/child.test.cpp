@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -33,10 +34,15 @@ enum class Kernel { with_pidfds, without };
 class ChildTest : public testing::TestWithParam<Kernel> {
  protected:
   ~ChildTest() override {
-    for (Child* child : born_) child->destroy();
+    for (const pid_t pid : born_) {
+      siginfo_t info{};
+      if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0) continue;  // reaped
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, nullptr, 0);
+    }
   }
 
-  // A child that runs `body` and then exits with 0, taken charge of by `child`, which is destroyed after the test.
+  // A child that runs `body` and then exits with 0, taken charge of by `child`. Gone after the test at the latest.
   template <class Body>
   void bear(Child& child, Body body) {
     PipeEnds end;
@@ -47,12 +53,12 @@ class ChildTest : public testing::TestWithParam<Kernel> {
       body();
       ::_exit(0);
     }
+    born_.push_back(pid);
     child = Child::adopt(pid, std::move(end.read)).or_throw("adopt");
-    born_.push_back(&child);
   }
 
  private:
-  std::vector<Child*> born_;
+  std::vector<pid_t> born_;
 };
 INSTANTIATE_TEST_SUITE_P(Kernels, ChildTest, testing::Values(Kernel::with_pidfds, Kernel::without),
                          [](const auto& kernel) {
