@@ -87,6 +87,16 @@ Failure await_setup(const Child& child, int report) noexcept {
   return read ? outcome : read.failure();
 }
 
+// The child's side of that.
+void report_setup(const ChildSetup& setup, PipeEnds& report) noexcept {
+  const Result<> applied = apply(setup);
+  const Failure outcome = applied.failure();
+  (void)write_all(report.write.get(), std::as_bytes(std::span(&outcome, 1)));
+  if (!applied) ::_exit(127);
+  report.write.reset();
+  report.read.reset();
+}
+
 // posix_spawn once more, by vfork(2): glibc's makes its child by clone3, and takes ENOSYS as an answer but not the
 // EPERM with which the seccomp filters of some containers refuse calls that they don't know. 0, or the errno.
 int spawn_by_vfork(pid_t& pid, const char* path, char* const* arguments, char* const* environment,
@@ -160,7 +170,7 @@ Result<Fd> open_directory(const char* path) noexcept {
 // [[gnu::hot]], here and on what else a plain child runs before and after its target: the linker lays such functions
 // side by side, so that the child, which starts without page tables for code, faults once for them and not once for
 // each.
-[[gnu::hot]] Result<Forked> fork_child(const ChildSetup& setup) noexcept {
+[[gnu::hot]] Result<Child> fork_child(const ChildSetup& setup, void (*live)(void* with), void* with) noexcept {
   Result<PipeEnds> made_end = make_end();
   if (!made_end) return made_end.failure();
   PipeEnds end = std::move(made_end.value());
@@ -172,7 +182,7 @@ Result<Fd> open_directory(const char* path) noexcept {
   }
   if (const auto room = require_descriptor(); !room) return room.failure();
 
-  const AllSignalsBlocked blocked;
+  AllSignalsBlocked blocked;
   pid_t pid = -1;
   int error = fault::injected("fork");
   if (error == 0) {
@@ -180,20 +190,16 @@ Result<Fd> open_directory(const char* path) noexcept {
     if (pid < 0) error = errno;
   }
   if (pid < 0) return Failure{"fork", error};
-
-  Forked forked;
   if (pid == 0) {
-    forked.in_child = true;
-    (void)end.write.release();  // stays open until this process ends
+    // end.write stays open until this process ends.
     if (report.write) {
-      const Result<> applied = apply(setup);
-      const Failure outcome = applied.failure();
-      (void)write_all(report.write.get(), std::as_bytes(std::span(&outcome, 1)));
-      if (!applied) ::_exit(127);
+      report_setup(setup, report);
     } else if (setup.environment != nullptr) {
       environ = setup.environment;
     }
-    return forked;
+    blocked.restore();
+    live(with);
+    ::_exit(0);
   }
 
   Result<Child> child = Child::adopt(pid, std::move(end.read));
@@ -206,8 +212,7 @@ Result<Fd> open_directory(const char* path) noexcept {
       return outcome;
     }
   }
-  forked.child = std::move(child.value());
-  return forked;
+  return child;
 }
 
 Result<Child> spawn_child(const char* path, char* const* arguments, char* const* environment,

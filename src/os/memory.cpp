@@ -107,6 +107,14 @@ Result<Mapping> map_shared(int memory, std::size_t size, bool writable) noexcept
   return map(memory, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED);
 }
 
+Result<Mapping> map_left_out_of_forks(std::size_t size) noexcept {
+  Result<Mapping> mapping = map(-1, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+  if (!mapping) return mapping;
+  if (const int error = fault::injected("madvise")) return Failure{"madvise", error};
+  if (::madvise(mapping.value().bytes().data(), size, MADV_WIPEONFORK) != 0) return Failure{"madvise", errno};
+  return mapping;
+}
+
 Result<Mapping> map_inheritable(std::size_t size) noexcept {
   return map(-1, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
 }

@@ -71,19 +71,19 @@ Lifeline::~Lifeline() {
 
 Result<ParentWatch> Lifeline::open() noexcept {
   const pid_t self = ::getpid();
-  if (on_main_thread()) return ParentWatch{self, -1};
   if (listed_) LifelineList::get().remove(*this);  // opened once more: the first watch ends
   if (const auto added = LifelineList::get().add(*this); !added) return added.failure();
-  return ParentWatch{self, read_.get()};
+  return ParentWatch{self, read_.get(), on_main_thread()};
 }
 
 Result<> watch_parent(const ParentWatch& watch) noexcept {
   if (watch.parent == 0) return {};
-  if (const int error = fault::injected("prctl")) return Failure{"prctl(PR_SET_PDEATHSIG)", error};
   bool orphaned = false;
-  if (watch.lifeline < 0) {
+  if (watch.lifeline < 0 || watch.by_main_thread) {
+    if (const int error = fault::injected("prctl")) return Failure{"prctl(PR_SET_PDEATHSIG)", error};
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Failure{"prctl(PR_SET_PDEATHSIG)", errno};
-  } else {
+  }
+  if (watch.lifeline >= 0) {
     const int fd = watch.lifeline;
     if (::fcntl(fd, F_SETOWN, ::getpid()) != 0) return Failure{"fcntl(F_SETOWN)", errno};
     if (::fcntl(fd, F_SETSIG, SIGKILL) != 0) return Failure{"fcntl(F_SETSIG)", errno};

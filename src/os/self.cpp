@@ -24,13 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define MULTIPROC_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MULTIPROC_TSAN 1
-#endif
-#endif
+#include "os/sanitizer.hpp"
 
 extern "C" void __gcov_dump(void) __attribute__((weak));  // in coverage builds alone; _exit would lose the counts
 
@@ -38,11 +32,8 @@ namespace multiproc::os {
 
 namespace {
 
-#ifdef MULTIPROC_TSAN
-constexpr unsigned kToolThreads = 1;  // ThreadSanitizer's own, which survives no fork and holds no lock of ours
-#else
-constexpr unsigned kToolThreads = 0;
-#endif
+// ThreadSanitizer's own, which survives no fork and holds no lock of ours.
+constexpr unsigned kToolThreads = kThreadSanitizer ? 1 : 0;
 
 // Field 9 of /proc/<pid>/task/<tid>/stat, the kernel's task flags (proc(5)); PF_EXITING is set as a thread begins to
 // end, before pthread_join can return for it.

@@ -21,6 +21,8 @@
 #include <multiproc/os/streams.hpp>
 #include <multiproc/process/print.hpp>
 
+#include "os/sanitizer.hpp"
+#include "process/exit_stop.hpp"
 #include "process/identity.hpp"
 #include "process/print_family.hpp"
 #include "process/running.hpp"
@@ -91,19 +93,13 @@ void tell_uncaught() noexcept {
   }
 }
 
-[[noreturn, gnu::hot]] void end_forked(int code) noexcept {
-  Children::end_all();
-  flush_all();
-  leave_print_family();
-  os::exit_now(code);
-}
-
 [[noreturn]] void end_spawned(int code) noexcept {
   Children::end_all();
   std::exit(code);
 }
 
-[[noreturn, gnu::hot]] void run_target(Task& task, void (*end)(int) noexcept) noexcept {
+// No check for null: to UBSan the exception of pthread_exit, which has no address, is a null reference.
+[[noreturn, gnu::hot, gnu::no_sanitize("null")]] void run_target(Task& task, void (*end)(int) noexcept) noexcept {
   int code = 0;
   try {
     task.run();
@@ -131,11 +127,16 @@ void tell_uncaught() noexcept {
   os::flush_streams();
 }
 
+[[gnu::hot]] void end_forked(int code) noexcept {
+  Children::end_all();
+  flush_all();
+  leave_print_family();
+  os::exit_now(code);
+}
+
 [[gnu::hot]] void live_forked(Task& task) noexcept {
   os::discard_streams();
-  // std::exit in the target would run the parent's handlers and static destructors. This one stands in front of them
-  // all, and doesn't return.
-  ::on_exit([](int code, void*) { end_forked(code); }, nullptr);
+  if constexpr (os::kThreadSanitizer) stop_exit_here();
   run_target(task, end_forked);
 }
 

@@ -15,6 +15,9 @@ void flush_all() noexcept;
 /// stderr, in one piece, and makes exit code 1. None of the handlers and destructors of the parent run.
 [[noreturn]] void live_forked(Task& task) noexcept;
 
+/// How it ends: waits for its own children, flushes, and leaves without handlers and destructors.
+[[noreturn]] void end_forked(int code) noexcept;
+
 /// The rest of a spawned child's life: the same, but that it ends as any program does.
 [[noreturn]] void live_spawned(Task& task) noexcept;
 

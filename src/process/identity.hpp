@@ -3,7 +3,6 @@
 // src/process/identity.hpp: what a process of this library knows about itself.
 #pragma once
 
-#include <atomic>
 #include <csignal>
 #include <memory>
 #include <string>
@@ -12,13 +11,14 @@ namespace multiproc::detail {
 
 struct Identity {
   std::string name = "MainProcess";
-  std::string path;         // "1:2": the second child of the first child; "" in the first process
-  pid_t parent = 0;         // 0: not started by this library
-  std::string parent_name;  //
-  std::atomic<unsigned> children_named{0};
+  std::string path;                  // "1:2": the second child of the first child; "" in the first process
+  pid_t parent = 0;                  // 0: not started by this library
+  std::string parent_name;           //
+  bool is_forked = false;            // by this library
+  const Identity* before = nullptr;  // whose place it takes: somebody may hold that still, and it is no leak
 
-  /// The path of the next child.
-  std::string next_child_path();
+  /// The path of a child, the `number`th that this process names.
+  std::string child_path(unsigned number) const;
 };
 
 /// The calling process's own.

@@ -77,7 +77,7 @@ __attribute__((constructor(101))) void notice_birth() noexcept {
     if (held < 0) continue;
     if (auto taken_too = os::take_inherited(held)) (void)taken_too.value().release();
   }
-  if (watch != 0) (void)os::watch_parent({parent, lifeline});
+  if (watch != 0) (void)os::watch_parent({parent, lifeline, watch == kWatchedByMainThread});
 }
 
 // The parent, heard through its socket. Its end is this process's end too, without a word: there is nobody to tell.
@@ -168,6 +168,7 @@ void answer(int socket, Answer::Kind kind, std::string_view text = {}, int error
     mine->path = std::move(order.path);
     mine->parent = born_to;
     mine->parent_name = std::move(order.parent_name);
+    mine->before = &identity();
     become(mine.release());
     if (order.start_method) set_start_method(static_cast<StartMethod>(*order.start_method));
   } catch (const Refused& refused) {
@@ -189,7 +190,7 @@ void answer(int socket, Answer::Kind kind, std::string_view text = {}, int error
 
 Guard& guard() noexcept {
   static auto* const state = new Guard;
-  state->awaited = parent_socket >= 0;
+  if (const bool awaited = parent_socket >= 0; state->awaited != awaited) state->awaited = awaited;
   return *state;
 }
 

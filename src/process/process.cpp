@@ -8,6 +8,7 @@
 #include <multiproc/error.hpp>
 #include <multiproc/os/self.hpp>
 
+#include "process/cell_page.hpp"
 #include "process/identity.hpp"
 #include "process/print_family.hpp"
 #include "process/spawn_protocol.hpp"
@@ -18,8 +19,8 @@ namespace multiproc {
 Process::Process(std::unique_ptr<detail::Task> task, ProcessOptions options)
     : task_(std::move(task)),
       options_(std::move(options)),
-      path_(detail::identity().next_child_path()),
-      maker_(os::self_pid()) {
+      path_(detail::identity().child_path(detail::Children::next_number())),
+      maker_(detail::this_pid()) {
   if (options_.name.empty()) options_.name = "Process-" + path_;
 }
 
@@ -49,7 +50,7 @@ void Process::end() noexcept {
 void Process::start() {
   if (!task_) throw InvalidState("process '" + options_.name + "' was closed or moved from: make a new one");
   if (running_) throw InvalidState("process '" + options_.name + "' was started before: a Process is started once");
-  if (maker_ != os::self_pid()) {
+  if (maker_ != detail::this_pid()) {
     throw InvalidState("process '" + options_.name +
                        "' was made by another process, of which this is a copy: make a new "
                        "one here");
@@ -63,18 +64,29 @@ void Process::start() {
   const StartMethod method = detail::resolve_start_method(options_.start_method, options_.name);
   detail::create_print_family(false);
   const detail::Order order{*task_, options_, path_};
-  running_ = method == StartMethod::fork ? detail::start_by_fork(order) : detail::start_by_spawn(order);
+  // Before the fork: whatever this process writes after it costs it the copy of a page.
+  running_ =
+      std::allocate_shared<detail::Running>(detail::CellAllocator<detail::Running>(), options_.name, options_.daemon);
+  try {
+    method == StartMethod::fork ? detail::start_by_fork(order, *running_) : detail::start_by_spawn(order, *running_);
+  } catch (...) {
+    running_.reset();
+    throw;
+  }
 }
 
 detail::Running& Process::running(const char* what) const {
-  const std::string name = "process '" + options_.name + "'";
-  if (!task_) throw InvalidState(std::string(what) + ": " + name + " was closed or moved from");
-  if (!running_) throw InvalidState(std::string(what) + ": " + name + " was not started: call start() first");
-  if (!running_->is_ours()) {
-    throw InvalidState(std::string(what) + ": " + name +
-                       " belongs to the process that started it, of which this is a copy");
+  const char* why = nullptr;
+  if (!task_) {
+    why = "was closed or moved from";
+  } else if (!running_) {
+    why = "was not started: call start() first";
+  } else if (!running_->is_ours()) {
+    why = "belongs to the process that started it, of which this is a copy";
+  } else {
+    return *running_;
   }
-  return *running_;
+  throw InvalidState(std::string(what) + ": process '" + options_.name + "' " + why);
 }
 
 void Process::join() {
@@ -84,7 +96,7 @@ void Process::join() {
 bool Process::join(Deadline deadline) {
   detail::Running& child = running("join");
   if (!child.wait(deadline)) return false;
-  detail::Children::get().remove(child);
+  detail::Children::remove(child);
   return true;
 }
 
@@ -130,7 +142,7 @@ void Process::close() {
     if (running("close").poll() == std::nullopt) {
       throw InvalidState("close: process '" + options_.name + "' is alive: join() or terminate() it first");
     }
-    detail::Children::get().remove(*running_);
+    detail::Children::remove(*running_);
     running_.reset();
   }
   task_.reset();

@@ -2,18 +2,127 @@
 
 #include "process/running.hpp"
 
-#include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
-#include <iterator>
+#include <mutex>
+#include <new>
+#include <span>
 #include <utility>
 
+#include <multiproc/error.hpp>
+#include <multiproc/os/at_fork.hpp>
+#include <multiproc/os/memory.hpp>
 #include <multiproc/os/self.hpp>
 
 namespace multiproc::detail {
 
+/// What becomes of a Running after its birth.
+struct Record {
+  Running* running = nullptr;
+  Record* before = nullptr;
+  Record* next = nullptr;  // in the list, or among the unused
+  bool is_listed = false;
+  std::atomic<pid_t> pid{0};
+  std::mutex mutex;  // over the next two; never held while waiting
+  os::Child child;
+  std::optional<ExitStatus> status;
+};
+
 namespace {
+
+// The records of this process. It stands in the memory that it gives out, so that a forked child finds it empty and
+// begins anew with the same memory.
+struct Book {
+  pid_t owner = 0;
+  Record* first = nullptr;
+  Record* last = nullptr;
+  Record* unused = nullptr;
+  unsigned named = 0;
+  std::byte* fresh = nullptr;  // from here to the end of its block: never given out
+  std::byte* end = nullptr;
+};
+
+constexpr std::size_t kBlock = std::size_t{64} << 10;  // some 400 records; more blocks come as children do, and stay
+
+constinit std::atomic<Book*> made{nullptr};
+// Whose it is, said outside of it. In a forked child that has no book of its own yet, a forebear.
+constinit std::atomic<pid_t> made_by{0};
+constinit bool is_left_out = true;  // of forks; false before Linux 4.14: then a forked child finds its parent's book
+
+os::ForkMutex& book_mutex() noexcept {
+  static auto& mutex = *new os::ForkMutex;  // never destroyed: static Process objects may outlive it
+  return mutex;
+}
+
+std::span<std::byte> new_block() {
+  auto block = os::map_left_out_of_forks(kBlock);
+  if (block) return block.value().release();
+  if (block.error() != EINVAL) os::throw_failure(block.failure(), "records of child processes");
+  is_left_out = false;
+  return {static_cast<std::byte*>(::operator new(kBlock)), kBlock};
+}
+
+// Under the mutex.
+Book& open_book() {
+  Book* book = made.load(std::memory_order_relaxed);
+  if (book == nullptr) {
+    book = new (new_block().data()) Book;
+    std::atexit([] { Children::end_all(); });
+    made.store(book, std::memory_order_release);
+  }
+  if (book->owner == 0 || (!is_left_out && book->owner != os::self_pid())) {
+    *book = {.owner = os::self_pid()};
+    book->fresh = reinterpret_cast<std::byte*>(book) + sizeof(Book);
+    book->end = reinterpret_cast<std::byte*>(book) + kBlock;
+    made_by.store(book->owner, std::memory_order_release);
+  }
+  return *book;
+}
+
+Record* take_record(Book& book) {
+  if (Record* const used_before = book.unused) {
+    book.unused = used_before->next;
+    return new (used_before) Record;
+  }
+  if (static_cast<std::size_t>(book.end - book.fresh) < sizeof(Record)) {
+    const std::span block = new_block();
+    book.fresh = block.data();
+    book.end = block.data() + block.size();
+  }
+  static_assert(sizeof(Book) % alignof(Record) == 0 && alignof(Book) >= alignof(Record));
+  return new (std::exchange(book.fresh, book.fresh + sizeof(Record))) Record;
+}
+
+void unlist(Book& book, Record& record) noexcept {
+  if (!record.is_listed) return;
+  (record.before != nullptr ? record.before->next : book.first) = record.next;
+  (record.next != nullptr ? record.next->before : book.last) = record.before;
+  record.is_listed = false;
+}
+
+Record& make_record(Running& running) {
+  const os::ForkLock lock(book_mutex());
+  Book& book = open_book();
+  Record& record = *take_record(book);
+  record.running = &running;
+  record.before = book.last;
+  (book.last != nullptr ? book.last->next : book.first) = &record;
+  book.last = &record;
+  record.is_listed = true;
+  return record;
+}
+
+// Null: there is none, or another thread is done with it and about to destroy it.
+std::shared_ptr<Running> first_born(const Book& book) noexcept {
+  const os::ForkLock lock(book_mutex());
+  for (const Record* record = book.first; record != nullptr; record = record->next) {
+    if (record->pid.load(std::memory_order_acquire) == 0) continue;
+    if (auto running = record->running->weak_from_this().lock()) return running;
+  }
+  return nullptr;
+}
 
 void kill_quietly(const Running& child) noexcept {
   try {
@@ -24,104 +133,116 @@ void kill_quietly(const Running& child) noexcept {
 
 }  // namespace
 
-Running::Running(std::unique_ptr<os::Lifeline> lifeline, std::string name, bool daemon)
-    : owner_(os::self_pid()), name_(std::move(name)), daemon_(daemon), lifeline_(std::move(lifeline)) {}
+pid_t this_pid() noexcept {
+  const Book* book = is_left_out ? made.load(std::memory_order_acquire) : nullptr;
+  return book != nullptr && book->owner != 0 ? book->owner : os::self_pid();
+}
+
+Running::Running(std::string name, bool daemon)
+    : owner_(this_pid()), name_(std::move(name)), daemon_(daemon), record_(make_record(*this)) {}
+
+Running::~Running() {
+  if (!is_ours()) return;
+  const os::ForkLock lock(book_mutex());
+  Book& book = open_book();
+  unlist(book, record_);
+  record_.~Record();
+  book.unused = new (&record_) Record{.next = book.unused};
+}
 
 void Running::born(os::Child child, std::optional<ExitStatus> ended) noexcept {
-  child_ = std::move(child);
-  status_ = ended;
-  pid_.store(child_.pid(), std::memory_order_release);
+  record_.child = std::move(child);
+  record_.status = ended;
+  record_.pid.store(record_.child.pid(), std::memory_order_release);
+}
+
+pid_t Running::pid() const noexcept {
+  return record_.pid.load(std::memory_order_acquire);
+}
+
+int Running::sentinel() const {
+  if (!is_ours()) {
+    throw InvalidState("process '" + name_ + "' belongs to the process that started it, of which this is a copy");
+  }
+  return record_.child.sentinel();
 }
 
 bool Running::is_ours() const noexcept {
-  return owner_ == os::self_pid();
+  return owner_ == this_pid();
 }
 
 std::optional<ExitStatus> Running::poll() const {
-  const std::lock_guard lock(mutex_);
-  if (!status_) status_ = child_.reap().or_throw("process '" + name_ + "'");
-  return status_;
+  const std::lock_guard lock(record_.mutex);
+  if (!record_.status) {
+    auto reaped = record_.child.reap();
+    if (!reaped) os::throw_failure(reaped.failure(), "process '" + name_ + "'");
+    record_.status = reaped.value();
+  }
+  return record_.status;
+}
+
+bool Running::ended() const {
+  return !is_ours() || poll().has_value();
 }
 
 bool Running::wait(Deadline deadline) const {
+  if (!is_ours()) return true;
   for (;;) {
     {
-      const std::lock_guard lock(mutex_);
-      if (status_) return true;
+      const std::lock_guard lock(record_.mutex);
+      if (record_.status) return true;
     }
     // Without the lock: others may ask and signal meanwhile. The child's descriptor stays until this object goes.
-    if (!child_.wait(deadline).or_throw("process '" + name_ + "'")) return false;
+    const auto waited = record_.child.wait(deadline);
+    if (!waited) os::throw_failure(waited.failure(), "process '" + name_ + "'");
+    if (!waited.value()) return false;
     if (poll()) return true;
   }
 }
 
 void Running::send(int signal) const {
-  const std::lock_guard lock(mutex_);  // a status taken meanwhile would free the pid for a stranger
-  if (status_) return;
-  child_.send(signal).or_throw("process '" + name_ + "', signal " + std::to_string(signal));
+  const std::lock_guard lock(record_.mutex);  // a status taken meanwhile would free the pid for a stranger
+  if (record_.status) return;
+  const auto sent = record_.child.send(signal);
+  if (!sent) os::throw_failure(sent.failure(), "process '" + name_ + "', signal " + std::to_string(signal));
 }
 
-constinit std::atomic<Children*> Children::made_{nullptr};
-
-[[gnu::hot]] Children& Children::get() {
-  static auto* const children = new Children;  // never destroyed: static Process objects may outlive it
-  return *children;
-}
-
-Children::Children() : owner_(os::self_pid()) {
-  std::atexit([] { end_all(); });
-  made_.store(this, std::memory_order_release);
-}
-
-void Children::forget_those_of_parent() {
-  const pid_t self = os::self_pid();
-  if (owner_ == self) return;
-  owner_ = self;
-  list_.clear();
-}
-
-void Children::add(std::shared_ptr<Running> child) {
-  const std::lock_guard lock(mutex_);
-  forget_those_of_parent();
-  list_.push_back(std::move(child));
-}
-
-void Children::remove(const Running& child) noexcept {
-  std::shared_ptr<Running> last;  // its destructor runs without the lock
-  const std::lock_guard lock(mutex_);
-  const auto at = std::ranges::find(list_, &child, &std::shared_ptr<Running>::get);
-  if (at == list_.end()) return;
-  last = std::move(*at);
-  list_.erase(at);
+unsigned Children::next_number() {
+  const os::ForkLock lock(book_mutex());
+  return ++open_book().named;
 }
 
 std::vector<std::shared_ptr<Running>> Children::all() {
-  const std::lock_guard lock(mutex_);
-  forget_those_of_parent();
   std::vector<std::shared_ptr<Running>> born;
-  std::ranges::copy_if(list_, std::back_inserter(born), [](const auto& child) { return child->pid() != 0; });
+  std::shared_ptr<Running> running;  // outlives the lock, which its destructor takes
+  const os::ForkLock lock(book_mutex());
+  for (Record* record = open_book().first; record != nullptr; record = record->next) {
+    if (record->pid.load(std::memory_order_acquire) == 0) continue;
+    running = record->running->weak_from_this().lock();
+    if (running) born.push_back(running);
+  }
   return born;
 }
 
-std::shared_ptr<Running> Children::first_born() noexcept {
-  const std::lock_guard lock(mutex_);
-  const auto at = std::ranges::find_if(list_, [](const auto& child) { return child->pid() != 0; });
-  return at != list_.end() ? *at : nullptr;
+void Children::remove(const Running& child) noexcept {
+  const os::ForkLock lock(book_mutex());
+  unlist(open_book(), child.record_);
 }
 
 [[gnu::hot]] void Children::end_all() noexcept {
-  Children* const mine = made_.load(std::memory_order_acquire);
-  if (mine == nullptr || mine->owner_ != os::self_pid()) return;  // none of ours; and nothing written, see ForkMutex
+  // No look at the book: in a child that has started nothing each page that it touches costs.
+  if (made_by.load(std::memory_order_acquire) != os::self_pid()) return;
+  const Book& book = *made.load(std::memory_order_acquire);
   std::size_t count = 0;
   {
-    const std::lock_guard lock(mine->mutex_);
-    count = mine->list_.size();  // not those that other threads go on to start
-    for (const auto& child : mine->list_) {
-      if (child->daemon() && child->pid() != 0) kill_quietly(*child);
+    const os::ForkLock lock(book_mutex());
+    for (const Record* record = book.first; record != nullptr; record = record->next) {
+      ++count;  // not those that other threads go on to start
+      if (record->running->daemon() && record->pid.load() != 0) kill_quietly(*record->running);
     }
   }
   for (; count > 0; --count) {
-    const std::shared_ptr<Running> child = mine->first_born();
+    const std::shared_ptr<Running> child = first_born(book);
     if (!child) return;
     end(*child);
   }
@@ -133,7 +254,7 @@ void Children::end(const Running& child) noexcept {
     child.wait(Deadline::never());
   } catch (...) {
   }
-  get().remove(child);
+  remove(child);
 }
 
 }  // namespace multiproc::detail

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// src/process/running.hpp: a child that was started: what its Process, active_children() and the end of this process
-// share. And the list of them.
+// src/process/running.hpp: a child that is being started, or was: what its Process, active_children() and the end of
+// this process share. And the list of them.
+//
+// What changes after the fork stands in a Record, in memory that forks leave out: a parent that writes to a page after
+// a fork pays for a copy of it, and in the child there would be nothing to do with it but mistakes. Only the process
+// that made a Running may ask it anything; elsewhere it is a shell that can be destroyed.
 #pragma once
 
 #include <atomic>
 #include <csignal>  // pid_t
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <multiproc/deadline.hpp>
 #include <multiproc/exit_status.hpp>
-#include <multiproc/os/at_fork.hpp>
 #include <multiproc/os/child.hpp>
 #include <multiproc/os/parent_watch.hpp>
 
@@ -34,29 +35,37 @@ class Watched {
   virtual int sentinel() const = 0;
 };
 
-class Running final : public Watched {
+/// os::self_pid() without a system call: from the list of children, which a fork leaves out.
+pid_t this_pid() noexcept;
+
+struct Record;
+
+class Running final : public Watched, public std::enable_shared_from_this<Running> {
  public:
-  /// Made before the birth, so that nothing can fail after it. `lifeline` may be null.
-  Running(std::unique_ptr<os::Lifeline> lifeline, std::string name, bool daemon);
+  /// Made before the birth, so that nothing can fail after it, and put on the list, where nobody sees it until then.
+  /// Throws SystemError: no memory.
+  Running(std::string name, bool daemon);
+  ~Running() override;
+
+  /// Before the birth: the parent's end of the watch of a daemon, which it keeps.
+  void watch_by(std::unique_ptr<os::Lifeline> lifeline) noexcept { lifeline_ = std::move(lifeline); }
 
   /// Takes charge of the child; `ended` when it is known to be over already. noexcept, once.
   void born(os::Child child, std::optional<ExitStatus> ended) noexcept;
 
-  pid_t pid() const noexcept { return pid_.load(std::memory_order_acquire); }  // 0: not born
+  pid_t pid() const noexcept;  // 0: not born
   const std::string& name() const noexcept { return name_; }
   bool daemon() const noexcept { return daemon_; }
-  int sentinel() const noexcept override { return child_.sentinel(); }
+  int sentinel() const override;
 
-  /// The parent's end of the watch of a daemon; null for others.
-  os::Lifeline* lifeline() const noexcept { return lifeline_.get(); }
-
-  /// Whether the calling process is the one that started the child.
+  /// Whether the calling process is the one that started the child. If not, pid(), born(), send() and poll() are not
+  /// to be called; the others take it for a child that has ended.
   bool is_ours() const noexcept;
 
   /// The status, taken from the kernel when it is there. Does not block.
   std::optional<ExitStatus> poll() const;
 
-  bool ended() const override { return poll().has_value(); }
+  bool ended() const override;
 
   /// Waits, and takes the status. False: the deadline passed.
   bool wait(Deadline deadline) const override;
@@ -65,24 +74,26 @@ class Running final : public Watched {
   void send(int signal) const;
 
  private:
+  friend class Children;
+
   const pid_t owner_;
   const std::string name_;
   const bool daemon_;
-  std::atomic<pid_t> pid_{0};
-  mutable std::mutex mutex_;  // over the next two; never held while waiting
-  mutable os::Child child_;
-  mutable std::optional<ExitStatus> status_;
   std::unique_ptr<os::Lifeline> lifeline_;
+  Record& record_;
 };
 
 /// The children of this process that have not been joined. After a fork the child's list is empty.
 class Children {
  public:
-  static Children& get();
+  /// 1 for the first Process that this process makes, and so on. Throws SystemError: no memory.
+  static unsigned next_number();
 
-  void add(std::shared_ptr<Running> child);  // before it is born: all() leaves it out until then
-  void remove(const Running& child) noexcept;
-  std::vector<std::shared_ptr<Running>> all();
+  /// In the order of their start; those that are not born yet are left out.
+  static std::vector<std::shared_ptr<Running>> all();
+
+  /// Takes a child off the list that is known to have ended.
+  static void remove(const Running& child) noexcept;
 
   /// Kills `child` if it is a daemon, waits for its end, and takes it off the list. What the kernel refuses (the child
   /// runs as another user by now) is let be: there is nobody to tell.
@@ -91,31 +102,6 @@ class Children {
   /// The end of this process: kills the daemons, waits for the others. Allocates nothing: it may be the lack of memory
   /// that ends the process.
   static void end_all() noexcept;
-
- private:
-  Children();
-  void forget_those_of_parent();
-  std::shared_ptr<Running> first_born() noexcept;
-
-  static std::atomic<Children*> made_;  // null: this process has started nothing
-
-  os::ForkMutex mutex_;
-  std::atomic<pid_t> owner_;  // of list_; a forked child that has started nothing yet finds its parent's
-  std::vector<std::shared_ptr<Running>> list_;
-};
-
-/// The place in the list of a child that is about to be born; given up again if it is not.
-class Expected {
- public:
-  explicit Expected(std::shared_ptr<Running> child) : child_(std::move(child)) { Children::get().add(child_); }
-  Expected(const Expected&) = delete;
-  Expected& operator=(const Expected&) = delete;
-  ~Expected() {
-    if (child_->pid() == 0) Children::get().remove(*child_);
-  }
-
- private:
-  std::shared_ptr<Running> child_;
 };
 
 }  // namespace multiproc::detail

@@ -22,6 +22,11 @@ namespace multiproc::detail {
 
 inline constexpr char kMarker[] = "MULTIPROC_SPAWN";
 
+// The marker's `watch`.
+inline constexpr int kNotWatched = 0;
+inline constexpr int kWatched = 1;
+inline constexpr int kWatchedByMainThread = 2;
+
 struct OrderHeader {
   static constexpr std::uint64_t kMagic = 0x3172656472'6f706d;  // "mporder1"
   std::uint64_t magic = kMagic;

@@ -22,8 +22,9 @@ struct Order {
   const std::string& path;        // Identity::path of the child
 };
 
-std::shared_ptr<Running> start_by_fork(const Order& order);
-std::shared_ptr<Running> start_by_spawn(const Order& order);
+// What they throw leaves neither child nor descriptor. `running` has the options' name.
+void start_by_fork(const Order& order, Running& running);
+void start_by_spawn(const Order& order, Running& running);
 
 /// The inherited environment with what the options add, in the form that exec wants. Throws Error for a name that is
 /// empty or holds '=' or a zero byte.

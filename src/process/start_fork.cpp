@@ -3,12 +3,31 @@
 #include <multiproc/os/self.hpp>
 
 #include "process/child_main.hpp"
+#include "process/exit_stop.hpp"
 #include "process/identity.hpp"
 #include "process/start.hpp"
 
 namespace multiproc::detail {
 
-[[gnu::hot]] std::shared_ptr<Running> start_by_fork(const Order& order) {
+namespace {
+
+struct Birth {
+  Identity* identity;
+  os::Fd* directory;
+  Task* task;
+};
+
+// Hot by name too: GCC takes what never returns for something that need not be near.
+[[gnu::hot, gnu::section(".text.hot")]] void live(void* with) noexcept {
+  const Birth& birth = *static_cast<Birth*>(with);
+  become(birth.identity);
+  if (*birth.directory) birth.directory->reset();  // that frame is never left
+  live_forked(*birth.task);
+}
+
+}  // namespace
+
+[[gnu::hot]] void start_by_fork(const Order& order, Running& running) {
   const ProcessOptions& options = order.options;
   const Identity& mine = identity();
 
@@ -17,8 +36,10 @@ namespace multiproc::detail {
   Identity born_as;
   born_as.name = options.name;
   born_as.path = order.path;
-  born_as.parent = os::self_pid();
+  born_as.parent = this_pid();
   born_as.parent_name = mine.name;
+  born_as.is_forked = true;
+  born_as.before = &mine;
 
   os::ChildSetup setup = setup_of(options);
   os::Fd directory = open_cwd(options);
@@ -28,27 +49,23 @@ namespace multiproc::detail {
     environment = std::make_unique<Environment>(options);
     setup.environment = environment->get();
   }
-  std::unique_ptr<os::Lifeline> lifeline;
+  os::Lifeline* lifeline = nullptr;
   if (options.daemon) {
-    lifeline = std::make_unique<os::Lifeline>();
-    os::Result<os::ParentWatch> watch = lifeline->open();
+    auto opened = std::make_unique<os::Lifeline>();
+    os::Result<os::ParentWatch> watch = opened->open();
     if (!watch) throw_launch_failure(watch.failure(), options);
     setup.watch = watch.value();
+    lifeline = opened.get();
+    running.watch_by(std::move(opened));
   }
-  auto running = std::make_shared<Running>(std::move(lifeline), options.name, options.daemon);
-  const Expected expected(running);
 
+  put_exit_stop_in_front();
   flush_all();
-  os::Result<os::Forked> forked = os::fork_child(setup);
-  if (!forked) throw_launch_failure(forked.failure(), options);
-  if (forked.value().in_child) {
-    become(&born_as);
-    directory.reset();  // this frame is never left
-    live_forked(order.task);
-  }
-  if (running->lifeline() != nullptr) running->lifeline()->child_end().reset();
-  running->born(std::move(forked.value().child), std::nullopt);
-  return running;
+  Birth birth{&born_as, &directory, &order.task};
+  os::Result<os::Child> child = os::fork_child(setup, live, &birth);
+  if (!child) throw_launch_failure(child.failure(), options);
+  if (lifeline != nullptr) lifeline->child_end().reset();
+  running.born(std::move(child.value()), std::nullopt);
 }
 
 }  // namespace multiproc::detail

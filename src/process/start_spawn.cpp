@@ -25,6 +25,11 @@ std::string quoted(const ProcessOptions& options) {
   return "process '" + options.name + "'";
 }
 
+int how_watched(const os::ParentWatch& watch) {
+  if (watch.parent == 0) return kNotWatched;
+  return watch.by_main_thread ? kWatchedByMainThread : kWatched;
+}
+
 void require_main_guard(const ProcessOptions& options) {
   if (guard().called) return;
   throw MainGuardMissing(quoted(options) + ": can't be spawned, for main() has not called main_guard()" +
@@ -162,7 +167,7 @@ class Midwife {
 
 }  // namespace
 
-std::shared_ptr<Running> start_by_spawn(const Order& order) {
+void start_by_spawn(const Order& order, Running& running) {
   const ProcessOptions& options = order.options;
   require_main_guard(options);
   const Encoded message = encode_order(order);
@@ -172,20 +177,23 @@ std::shared_ptr<Running> start_by_spawn(const Order& order) {
   if (!sockets) throw_launch_failure(sockets.failure(), options);
   auto& [ours, theirs] = sockets.value();
   std::vector<int> inherited{theirs.get()};
-  auto lifeline = std::make_unique<os::Lifeline>();
+  os::Lifeline* lifeline = nullptr;
   os::ParentWatch watch;
   if (options.daemon) {
-    auto opened = lifeline->open();
-    if (!opened) throw_launch_failure(opened.failure(), options);
-    watch = opened.value();
-    if (watch.lifeline >= 0) inherited.push_back(watch.lifeline);
+    auto opened = std::make_unique<os::Lifeline>();
+    auto opening = opened->open();
+    if (!opening) throw_launch_failure(opening.failure(), options);
+    watch = opening.value();
+    inherited.push_back(watch.lifeline);
+    lifeline = opened.get();
+    running.watch_by(std::move(opened));
   }
 
   auto end = os::make_end();
   if (!end) throw_launch_failure(end.failure(), options);
   const std::string marker = std::string(kMarker) + "=" + std::to_string(theirs.get()) + ":" +
                              std::to_string(os::self_pid()) + ":" + std::to_string(watch.lifeline) + ":" +
-                             std::to_string(options.daemon ? 1 : 0) + ":" + std::to_string(end.value().write.get());
+                             std::to_string(how_watched(watch)) + ":" + std::to_string(end.value().write.get());
   Environment environment(options, {marker});
   std::vector<std::string> arguments = guard().arguments;
   std::vector<char*> argv;
@@ -193,22 +201,18 @@ std::shared_ptr<Running> start_by_spawn(const Order& order) {
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
 
-  auto running = std::make_shared<Running>(std::move(lifeline), options.name, options.daemon);
-  const Expected expected(running);
-
   flush_all();
   const std::string image = os::own_image();
   auto child = os::spawn_child(image.c_str(), argv.data(), environment.get(), inherited, directory.get(),
                                std::move(end.value()));
   if (!child) throw_launch_failure(child.failure(), options);
   theirs.reset();
-  running->lifeline()->child_end().reset();
+  if (lifeline != nullptr) lifeline->child_end().reset();
 
   Midwife midwife(options, std::move(child.value()), std::move(ours));
   midwife.send(message);
   const std::optional<ExitStatus> ended = midwife.await_answer();
-  running->born(midwife.deliver(), ended);
-  return running;
+  running.born(midwife.deliver(), ended);
 }
 
 }  // namespace multiproc::detail

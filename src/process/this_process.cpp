@@ -2,6 +2,7 @@
 
 #include <multiproc/process/this_process.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 
@@ -18,7 +19,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::atomic<detail::Identity*> self{nullptr};
+constinit std::atomic<detail::Identity*> self{nullptr};
+
+// Where a forked child notes its own instead: beside what the fork itself writes to, so that this costs no copy of a
+// page. `noted_at` is the slot of the main thread, which lasts as long as the process.
+[[gnu::tls_model("initial-exec")]] constinit thread_local detail::Identity* noted = nullptr;
+std::atomic<detail::Identity**> noted_at{os::on_main_thread() ? &noted : nullptr};
 
 // The parent, seen from its child: a pidfd, opened when asked for. That it is the parent's and not that of a stranger
 // who got the pid later is sure when getppid() still names it afterwards.
@@ -53,6 +59,7 @@ class Parent final : public detail::Watched {
 }  // namespace
 
 detail::Identity& detail::identity() noexcept {
+  if (Identity** const at = noted_at.load(std::memory_order_acquire); at != nullptr && *at != nullptr) return **at;
   Identity* mine = self.load(std::memory_order_acquire);
   if (mine != nullptr) return *mine;
   auto* fresh = new Identity;
@@ -62,12 +69,12 @@ detail::Identity& detail::identity() noexcept {
 }
 
 [[gnu::hot]] void detail::become(Identity* mine) noexcept {
-  self.store(mine, std::memory_order_release);
+  noted = mine;
+  if (noted_at.load(std::memory_order_relaxed) != &noted) noted_at.store(&noted, std::memory_order_release);
 }
 
-std::string detail::Identity::next_child_path() {
-  const std::string number = std::to_string(children_named.fetch_add(1, std::memory_order_relaxed) + 1);
-  return path.empty() ? number : path + ":" + number;
+std::string detail::Identity::child_path(unsigned number) const {
+  return path.empty() ? std::to_string(number) : path + ":" + std::to_string(number);
 }
 
 bool ProcessInfo::is_alive() const {
@@ -96,7 +103,7 @@ std::optional<ProcessInfo> parent_process() {
 
 std::vector<ProcessInfo> active_children() {
   std::vector<ProcessInfo> alive;
-  for (const auto& child : detail::Children::get().all()) {
+  for (const auto& child : detail::Children::all()) {
     if (!child->ended()) alive.emplace_back(child->pid(), child->name(), child);
   }
   return alive;

@@ -388,9 +388,7 @@ struct OneOfEach {
     send_fds(sockets[0].get(), sent, multiproc::Deadline::never()).or_throw("sending");
     received = receive_fds(sockets[1].get(), 2, multiproc::Deadline::never()).or_throw("receiving");
     std::thread{[this] { (void)lifeline.open().or_throw("lifeline"); }}.join();
-    auto born = fork_child({}).or_throw("fork");
-    if (born.in_child) os_test::pause_for_ever();
-    forked = std::move(born.child);
+    forked = fork_child({}, os_test::pause_for_ever).or_throw("fork");
     const char* const arguments[] = {"sleep", "1000", nullptr};
     spawned = spawn_child("/bin/sleep", const_cast<char* const*>(arguments), environ, {}, -1).or_throw("spawn");
     const pid_t gone = ::fork();

@@ -33,8 +33,11 @@
 #include <gtest/gtest.h>
 
 #include "os/fault.hpp"
+#include "os/sanitizer.hpp"
 
 namespace os_test {
+
+using multiproc::os::kThreadSanitizer;
 
 /// While it lives the calls `nth`, `nth`+1, ... (`times` of them) of `call` answer `error`.
 class Refusing {

@@ -83,39 +83,31 @@ void start_from_a_thread(Family& family, Lifeline& lifeline, const std::function
                          pid_t* pid = nullptr) {
   std::thread{[&] {
     const ParentWatch watch = lifeline.open().or_throw("lifeline");
-    auto born = fork_child({.watch = watch}).or_throw("fork");
-    if (born.in_child) {
-      if (before_life) before_life();
-      family.answer_for_ever();
-    }
+    const Child child = fork_child({.watch = watch}, [&] {
+                          if (before_life) before_life();
+                          family.answer_for_ever();
+                        }).or_throw("fork");
     lifeline.child_end().reset();
-    if (pid != nullptr) *pid = born.child.pid();
+    if (pid != nullptr) *pid = child.pid();
   }}.join();
   family.leave_life_to_the_child();
 }
 
-TEST(LifelineTest, OnTheMainThreadTheKernelNeedsNoPipe) {
-  const auto before = os_test::descriptors();
+TEST(LifelineTest, OnlyTheMainThreadHasTheSignalOfItsDeathToo) {
   Lifeline lifeline;
 
-  const auto watch = lifeline.open();
-
-  ASSERT_TRUE(watch);
-  EXPECT_EQ(watch.value().parent, ::getpid());
-  EXPECT_EQ(watch.value().lifeline, -1);
-  EXPECT_EQ(os_test::descriptors(), before);
+  EXPECT_TRUE(lifeline.open().or_throw("lifeline").by_main_thread);
+  std::thread{[&] { EXPECT_FALSE(lifeline.open().or_throw("lifeline").by_main_thread); }}.join();
 }
 
-TEST(LifelineTest, OnAnotherThreadItIsAPipeThatGoesWithIt) {
+TEST(LifelineTest, IsAPipeThatGoesWithIt) {
   const auto before = os_test::descriptors();
   {
     Lifeline lifeline;
-    std::thread{[&] {
-      const auto watch = lifeline.open();
-      ASSERT_TRUE(watch);
-      EXPECT_EQ(watch.value().parent, ::getpid());
-      EXPECT_EQ(watch.value().lifeline, lifeline.child_end().get());
-    }}.join();
+    const auto watch = lifeline.open();
+    ASSERT_TRUE(watch);
+    EXPECT_EQ(watch.value().parent, ::getpid());
+    EXPECT_EQ(watch.value().lifeline, lifeline.child_end().get());
     EXPECT_EQ(os_test::descriptors().size(), before.size() + 2);
     for (const auto& [fd, target] : os_test::descriptors()) {
       EXPECT_TRUE(before.contains(fd) || os_test::is_close_on_exec(fd)) << target;
@@ -125,23 +117,19 @@ TEST(LifelineTest, OnAnotherThreadItIsAPipeThatGoesWithIt) {
 }
 
 TEST(LifelineTest, ARefusedPipeIsReportedAndLeavesNothing) {
-  std::thread{[] {
-    os_test::expect_each_refusal("pipe2", {EMFILE, ENFILE, ENOMEM}, [] {
-      Lifeline lifeline;
-      return lifeline.open();
-    });
-  }}.join();
+  os_test::expect_each_refusal("pipe2", {EMFILE, ENFILE, ENOMEM}, [] {
+    Lifeline lifeline;
+    return lifeline.open();
+  });
 }
 
 TEST(LifelineTest, OpenedOnceMoreItIsANewOne) {
   const auto before = os_test::descriptors();
   {
     Lifeline lifeline;
-    std::thread{[&] {
-      ASSERT_TRUE(lifeline.open());
-      ASSERT_TRUE(lifeline.open());
-      ASSERT_TRUE(lifeline.open());
-    }}.join();
+    ASSERT_TRUE(lifeline.open());
+    ASSERT_TRUE(lifeline.open());
+    ASSERT_TRUE(lifeline.open());
     EXPECT_EQ(os_test::descriptors().size(), before.size() + 2);
     os_test::PlainChild child{[] {}};  // a list that leads to itself would keep the child in its fork for ever
     EXPECT_EQ(child.wait(), 0);
@@ -153,9 +141,7 @@ TEST(LifelineTest, ForkedChildrenHoldNoneAndMayDropTheirCopies) {
   const auto before = os_test::descriptors();
   std::list<Lifeline> lifelines(20);
   std::vector<int> read_ends;
-  std::thread{[&] {
-    for (Lifeline& lifeline : lifelines) read_ends.push_back(lifeline.open().or_throw("lifeline").lifeline);
-  }}.join();
+  for (Lifeline& lifeline : lifelines) read_ends.push_back(lifeline.open().or_throw("lifeline").lifeline);
   for (const int gone : {0, 19, 10}) lifelines.erase(std::next(lifelines.begin(), std::min(gone, 17)));
 
   const auto result = support::in_child([&] {
@@ -237,8 +223,7 @@ TEST(ParentWatchTest, TheParentsSigkillEndsAChildOfItsMainThread) {
   os_test::PlainChild parent{[&] {
     Lifeline lifeline;
     const ParentWatch watch = lifeline.open().or_throw("lifeline");
-    auto born = fork_child({.watch = watch}).or_throw("fork");
-    if (born.in_child) family.answer_for_ever();
+    (void)fork_child({.watch = watch}, [&] { family.answer_for_ever(); }).or_throw("fork");
     family.leave_life_to_the_child();
     os_test::pause_for_ever();
   }};
@@ -336,8 +321,7 @@ TEST(WatchTest, TheParentsOtherChildrenDoNotKeepTheChildAlive) {
     std::thread{[&] {
       if (::fork() == 0) family.stand_by();
     }}.join();
-    auto born = fork_child({}).or_throw("fork");
-    if (born.in_child) family.stand_by();
+    (void)fork_child({}, [&] { family.stand_by(); }).or_throw("fork");
     const std::string leash = std::to_string(family.leash.read.get());
     std::string command = "read x <&" + leash;
     std::string shell = "/bin/bash";
@@ -400,8 +384,8 @@ TEST(WatchTest, AParentKilledAtAnyMomentOfTheStartLeavesNoChild) {
       if (from_a_thread) {
         start_from_a_thread(family, lifeline);
       } else {
-        auto born = fork_child({.watch = lifeline.open().or_throw("lifeline")}).or_throw("fork");
-        if (born.in_child) family.answer_for_ever();
+        const ParentWatch watch = lifeline.open().or_throw("lifeline");
+        (void)fork_child({.watch = watch}, [&] { family.answer_for_ever(); }).or_throw("fork");
       }
       family.leave_life_to_the_child();
       os_test::pause_for_ever();
@@ -445,10 +429,9 @@ TEST(WatchTest, TheLifelinesEndIsTheChildsEnd) {
   auto lifeline = std::make_unique<Lifeline>();
   Child child;
   std::thread{[&] {
-    auto born = fork_child({.watch = lifeline->open().or_throw("lifeline")}).or_throw("fork");
-    if (born.in_child) family.answer_for_ever();
+    const ParentWatch watch = lifeline->open().or_throw("lifeline");
+    child = fork_child({.watch = watch}, [&] { family.answer_for_ever(); }).or_throw("fork");
     lifeline->child_end().reset();
-    child = std::move(born.child);
   }}.join();
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(family.answers());
 

@@ -166,7 +166,7 @@ TEST_P(DaemonTest, IsGoneHoweverItsParentEnds) {
 
 void start_a_daemon_and_end(StartMethod method, const std::string& wire, const std::string& go,
                             const std::string& how) {
-  auto* daemon = new Process{{.daemon = true, .start_method = method}, targets::tell_and_sleep, wire};
+  static auto* daemon = new Process{{.daemon = true, .start_method = method}, targets::tell_and_sleep, wire};
   daemon->start();
   (void)Wire::hear(go);
   if (how == "exit") std::exit(0);

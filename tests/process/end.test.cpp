@@ -2,6 +2,7 @@
 //
 // How a child may end, what is told of it, and what becomes of its output and its parent's.
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -584,6 +585,52 @@ TEST(EndByForkTest, AFileThatParentAndChildShareHoldsEachTextOnce) {
   std::fclose(shared);
 
   EXPECT_EQ(file.text(), "[parent][child][parent again]");
+}
+
+// exit() holds a lock of the C library that no fork takes: a child that asked for it would be there for ever.
+TEST(EndByForkTest, NoChildIsLeftThoughThreadsForkWhileTheirProcessExits) {
+  for (int round = 0; round < 60; ++round) {
+    const auto result = in_child([] {
+      for (int thread = 0; thread < 4; ++thread) {
+        std::thread([] {
+          for (;;) {
+            Process child{{.start_method = StartMethod::fork}, targets::nothing};
+            child.start();
+            child.join();
+          }
+        }).detach();
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      std::exit(0);
+    });
+    // Not the exit code: glibc itself may abort in a fork beside exit(), which takes fork handlers away meanwhile.
+    ASSERT_FALSE(result.timed_out) << "round " << round << ": a child outlived its parent\n" << result.err;
+  }
+}
+
+// What keeps a child's exit() from the handlers of its parent is made anew for each fork beside threads: it must
+// neither stop the parent's own, nor those of a grandchild that the child forks.
+TEST(EndByForkTest, BesideThreadsStdExitEndsEachGenerationAndNoOther) {
+  const auto result = in_child([] {
+    std::thread([] {
+      std::atexit([] { std::printf("[handler]"); });
+      for (int i = 0; i < 5; ++i) {
+        Process child{{.start_method = StartMethod::fork}, [] {
+                        std::thread([] {}).join();
+                        Process grandchild{{.start_method = StartMethod::fork}, targets::exit_with, 3};
+                        grandchild.start();
+                        grandchild.join();
+                        std::exit(grandchild.exitcode().value() + 1);
+                      }};
+        child.start();
+        child.join();
+        EXPECT_EQ(child.exitcode(), 4);
+      }
+    }).join();
+    std::exit(testing::Test::HasFailure() ? 1 : 0);
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  EXPECT_EQ(result.out, "[handler]");
 }
 
 TEST(EndByForkTest, AnOfstreamOfTheParentIsNotWrittenByTheChild) {

@@ -398,9 +398,13 @@ TEST_P(HostileHostTest, WithoutPidfdsTheSentinelTellsTheEndThoughAnExecutedGrand
     const Wire wire;
     Process child{options(),
                   [](const std::string& path) {
+                    int executed[2];
+                    if (::pipe2(executed, O_CLOEXEC) != 0) std::exit(1);
                     const pid_t grandchild = ::fork();
                     if (grandchild == 0) ::execl("/bin/sleep", "sleep", "1000", nullptr);
-                    std::this_thread::sleep_for(100ms);  // until it has executed
+                    ::close(executed[1]);
+                    char byte = 0;
+                    (void)!::read(executed[0], &byte, 1);  // the end of the stream: it has executed
                     Wire::tell(path, std::to_string(grandchild));
                   },
                   wire.path()};

@@ -97,7 +97,7 @@ TEST_P(LaunchFailureTest, AnOptionThatIsRefusedInTheChild) {
   refused("sched_setaffinity", EPERM, {.cpus = {0}}, {"sched_setaffinity", "ProcessOptions::cpus"});
   refused("setrlimit", EPERM, {.limits = {.cpu_seconds = 5}}, {"setrlimit(RLIMIT_CPU)", "ulimit -H"});
   refused("setrlimit", EPERM, {.limits = {.memory_bytes = 1U << 30}}, {"setrlimit(RLIMIT_AS)"});
-  refused("setrlimit", EPERM, {.limits = {.open_files = 5}}, {"setrlimit(RLIMIT_NOFILE)"});
+  refused("setrlimit", EPERM, {.limits = {.open_files = 200}}, {"setrlimit(RLIMIT_NOFILE)"});
   refused("fchdir", EACCES, {.cwd = "/"}, {"chdir", "'/'", "ProcessOptions::cwd"});
   refused("prctl", EPERM, {.daemon = true}, {"prctl(PR_SET_PDEATHSIG)"});
 }

@@ -399,7 +399,10 @@ TEST_P(OptionsTest, BeyondItsOpenFilesTheChildGetsNone) {
   Process child{options({.limits = {.open_files = 40}}), [] {
                   int highest = 0;
                   for (int fd = 0; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) highest = fd;
-                  std::exit(errno == EMFILE && highest < 40 ? 45 : 1);
+                  const int error = errno;
+                  ::close(highest);  // UBSan looks at the memory of an object through a pipe
+                  ::close(highest - 1);
+                  std::exit(error == EMFILE && highest < 40 ? 45 : 1);
                 }};
   child.start();
   child.join();
@@ -407,6 +410,7 @@ TEST_P(OptionsTest, BeyondItsOpenFilesTheChildGetsNone) {
 }
 
 TEST_P(OptionsTest, NoRoomForDescriptorsOfItsOwnIsNoHindranceToBeStarted) {
+  if (SANITIZED) GTEST_SKIP() << "UBSan looks at the memory of an object through a pipe";
   for (const std::uint64_t files : {0U, 1U, 3U}) {
     for (const bool daemon : {false, true}) {
       SCOPED_TRACE(std::to_string(files) + (daemon ? ", daemon" : ""));

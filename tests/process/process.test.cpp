@@ -814,12 +814,12 @@ TEST_P(ProcessTest, AChildWaitsForItsOwnChildrenAtItsEnd) {
     const Wire wire;
     Process child{options(),
                   [](StartMethod method, bool leaves_by_exit, const std::string& path) {
-                    auto* forgotten = new Process{{.start_method = method},
-                                                  [](const std::string& deeper) {
-                                                    std::this_thread::sleep_for(100ms);
-                                                    Wire::tell(deeper, "grandchild done");
-                                                  },
-                                                  path};
+                    static auto* forgotten = new Process{{.start_method = method},
+                                                         [](const std::string& deeper) {
+                                                           std::this_thread::sleep_for(100ms);
+                                                           Wire::tell(deeper, "grandchild done");
+                                                         },
+                                                         path};
                     forgotten->start();
                     if (leaves_by_exit) std::exit(9);
                   },

@@ -19,8 +19,9 @@ Result<> at_fork(void (*before)(), void (*after_in_parent)(), void (*after_in_ch
 bool is_single_threaded() noexcept;
 
 /// A mutex that a forked child finds unlocked, and what it guards whole: while several threads run, every fork of this
-/// process takes it first. With one thread nobody else can hold it, and nothing is written: after a fork the first
-/// write to a page copies it, in parent and child, which costs more than all the rest of a start. Never destroyed.
+/// process takes it first. With one thread nobody else can hold it, and the fork leaves it alone: after a fork the
+/// first write to a page copies it, in parent and child, which costs more than all the rest of a start. Never
+/// destroyed.
 class ForkMutex {
  public:
   ForkMutex() noexcept;
@@ -33,6 +34,22 @@ class ForkMutex {
 
  private:
   std::mutex mutex_;
+};
+
+/// Holds a ForkMutex; does without where there is nobody else, so that nothing is written.
+class ForkLock {
+ public:
+  explicit ForkLock(ForkMutex& mutex) : mutex_(is_single_threaded() ? nullptr : &mutex) {
+    if (mutex_ != nullptr) mutex_->lock();
+  }
+  ~ForkLock() {
+    if (mutex_ != nullptr) mutex_->unlock();
+  }
+  ForkLock(const ForkLock&) = delete;
+  ForkLock& operator=(const ForkLock&) = delete;
+
+ private:
+  ForkMutex* const mutex_;
 };
 
 }  // namespace multiproc::os

@@ -32,6 +32,7 @@ class Mapping {
 
   std::span<std::byte> bytes() const noexcept { return bytes_; }
   explicit operator bool() const noexcept { return !bytes_.empty(); }
+  std::span<std::byte> release() noexcept { return std::exchange(bytes_, {}); }  // stays mapped
 
  private:
   void unmap() noexcept;
@@ -49,5 +50,9 @@ Result<Mapping> map_shared(int memory, std::size_t size, bool writable = true) n
 
 /// Shared memory without a descriptor: seen by children that are forked later, and by nobody else.
 Result<Mapping> map_inheritable(std::size_t size) noexcept;
+
+/// Maps `size` bytes for this process alone: a forked child finds them zeroed (MADV_WIPEONFORK, madvise(2)), and
+/// writing to them after a fork costs no copy. EINVAL: the kernel can't (before Linux 4.14).
+Result<Mapping> map_left_out_of_forks(std::size_t size) noexcept;
 
 }  // namespace multiproc::os

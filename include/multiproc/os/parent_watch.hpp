@@ -2,13 +2,14 @@
 //
 // multiproc/os/parent_watch.hpp: a child that is killed by the kernel when its parent process ends, however it ends.
 //
-// PR_SET_PDEATHSIG does this, immune to blocked signals, SIGSTOP, closed descriptors and exec, but it follows the
-// *thread* that made the child. So it serves when that is the main thread. For other threads there is a Lifeline: a
-// pipe whose only write end is the parent's; the child asks the kernel to send it SIGKILL when that end closes
-// (fcntl(2), F_SETSIG). No thread and no polling on either side. Forked children of the parent close their copies.
+// A Lifeline is a pipe whose only write end is the parent's; the child asks the kernel to send it SIGKILL when that end
+// closes (fcntl(2), F_SETSIG). No thread and no polling on either side, and no way out by blocked signals, SIGSTOP or
+// another user. Forked children of the parent close their copies. It does not outlast an exec in the child, nor a child
+// that closes every descriptor it has. PR_SET_PDEATHSIG outlasts those, but no change of user, and it follows the
+// *thread* that made the child: it serves beside the Lifeline when that is the main thread.
 //
-// Limits: a main thread that leaves by pthread_exit while others go on counts as the parent's end. A Lifeline does not
-// outlast an exec in the child, nor a child that closes every descriptor it has; a raw clone() of the parent holds it.
+// Limits: a main thread that leaves by pthread_exit while others go on counts as the parent's end; a raw clone() of the
+// parent holds its Lifelines.
 #pragma once
 
 #include <csignal>  // pid_t
@@ -19,8 +20,9 @@ namespace multiproc::os {
 
 /// What the child needs to know; handed over as it is by fork, in the start message by spawn.
 struct ParentWatch {
-  pid_t parent = 0;   // 0: do not watch
-  int lifeline = -1;  // the read end; -1: PR_SET_PDEATHSIG
+  pid_t parent = 0;             // 0: do not watch
+  int lifeline = -1;            // the read end; -1: PR_SET_PDEATHSIG alone
+  bool by_main_thread = false;  // PR_SET_PDEATHSIG too
 };
 
 /// The parent's end of a watch; children forked while it lives do not hold it. Lives as long as the child is to.

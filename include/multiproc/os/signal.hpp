@@ -16,6 +16,9 @@ class AllSignalsBlocked {
   AllSignalsBlocked(const AllSignalsBlocked&) = delete;
   AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
 
+  /// Makes the mask what it was, for a thread that does not come to the destructor.
+  void restore() const noexcept;
+
  private:
   sigset_t before_;
 };

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -73,6 +74,11 @@ Copied<std::decay_t<F>> copied(F&& lambda) {
 
 namespace detail {
 
+/// Memory for what a start needs, close together where it is small: see src/process/cell_page.hpp. For alignments up to
+/// that of operator new.
+void* take_cell(std::size_t size);
+void give_cell(void* at, std::size_t size) noexcept;
+
 /// A callable with its arguments, its type forgotten.
 class Task {
  public:
@@ -80,6 +86,13 @@ class Task {
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
   virtual ~Task() = default;
+
+  static void* operator new(std::size_t size) { return take_cell(size); }
+  static void operator delete(void* at, std::size_t size) noexcept { give_cell(at, size); }
+  static void* operator new(std::size_t size, std::align_val_t alignment) { return ::operator new(size, alignment); }
+  static void operator delete(void* at, std::size_t size, std::align_val_t alignment) noexcept {
+    ::operator delete(at, size, alignment);
+  }
 
   /// Calls it, once. What it throws comes through.
   virtual void run() = 0;
