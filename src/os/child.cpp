@@ -28,6 +28,11 @@ bool refused(int error) noexcept {
   return error == ENOSYS || error == EPERM;
 }
 
+// An answer of waitid(P_PIDFD). Kernels before 5.4 know pidfds but not how to wait for one (EINVAL).
+bool knows_no_pidfd(int error) noexcept {
+  return refused(error) || error == EINVAL;
+}
+
 // waitid(2) by the raw call, whose fifth argument brings the resource use that glibc's wrapper drops.
 Result<bool> wait_id(idtype_t by, id_t id, int options, siginfo_t& info, rusage* used) noexcept {
   for (;;) {
@@ -96,33 +101,44 @@ Result<Child> Child::adopt(pid_t pid, Fd end) noexcept {
     return pidfd.failure();
   }
   child.gone_ = true;  // ESRCH: with SIGCHLD ignored a short child leaves nothing behind
-  Result<Fd> ended = always_readable();
-  if (!ended) return ended.failure();
-  child.end_ = std::move(ended.value());
   child.end_tells_ = true;
+  // Without a descriptor left for a sentinel it is a child that ended all the same, and not one that was not launched.
+  if (Result<Fd> ended = always_readable()) child.end_ = std::move(ended.value());
   return child;
 }
 
+// Whether the child can be reaped, or was by somebody else.
+Result<bool> Child::look(int options) const noexcept {
+  siginfo_t info{};
+  Result<bool> ended = Failure{"waitid", ENOSYS};
+  if (by_pidfd_) ended = wait_id(kByPidfd, static_cast<id_t>(end_.get()), options | WNOWAIT, info, nullptr);
+  if (!ended && knows_no_pidfd(ended.error())) {
+    ended = wait_id(P_PID, static_cast<id_t>(pid_), options | WNOWAIT, info, nullptr);
+  }
+  if (!ended && ended.error() == ECHILD) return true;
+  return ended;
+}
+
 Result<bool> Child::wait(Deadline deadline) const noexcept {
-  if (end_tells_) return wait_readable(end_.get(), deadline);
-  // A grandchild may hold the pipe open beyond the child's end: look at the child itself now and then. The other way
-  // round the pipe is closed a moment before the child can be waited for, or long before by a child that closes all it
-  // has: then there is only the child to look at, at growing intervals.
-  bool closed = false;
+  if (end_tells_ && !by_pidfd_) return true;  // ended before it was adopted
+  if (by_pidfd_ && deadline.is_never()) return look(0);
+  // The descriptor says when to look at the child, and the child whether it has ended. A pidfd is readable for a child
+  // that its debugger has not let go of yet; the pipe may be held open by a grandchild beyond the child's end, or be
+  // closed long before it by a child that closes all that it has. So a pipe that is open is looked past now and then,
+  // and where the descriptor has nothing more to tell the looks come at growing intervals.
+  bool has_told = false;
   std::chrono::microseconds pause{50};
   for (;;) {
-    if (!closed) {
-      const auto ready = wait_readable(end_.get(), Deadline::earlier(deadline, kLook));
+    if (!has_told) {
+      const auto ready = wait_readable(end_.get(), by_pidfd_ ? deadline : Deadline::earlier(deadline, kLook));
       if (!ready) return ready;
-      closed = ready.value();
+      if (by_pidfd_ && !ready.value()) return false;
+      has_told = ready.value();
     }
-    siginfo_t info{};
-    const int options = closed && deadline.is_never() ? WNOWAIT : WNOHANG | WNOWAIT;
-    const auto ended = wait_id(P_PID, static_cast<id_t>(pid_), options, info, nullptr);
-    if (ended ? ended.value() : ended.error() == ECHILD) return true;
-    if (!ended) return ended.failure();
+    const auto ended = look(has_told && deadline.is_never() ? 0 : WNOHANG);
+    if (!ended || ended.value()) return ended;
     if (deadline.passed()) return false;
-    if (closed) {
+    if (has_told) {
       const auto slept = poll_all({}, Deadline::earlier(deadline, pause));
       if (!slept) return slept.failure();
       pause = std::min(2 * pause, kLook);
@@ -130,15 +146,15 @@ Result<bool> Child::wait(Deadline deadline) const noexcept {
   }
 }
 
-Result<std::optional<ExitStatus>> Child::reap() noexcept {
+Result<std::optional<ExitStatus>> Child::take_status(bool at_once) noexcept {
   if (gone_) return std::optional(ExitStatus::unknown());
+  const int options = at_once ? WNOHANG : 0;
   siginfo_t info{};
   rusage used{};
   Result<bool> ended = Failure{"waitid", ENOSYS};
-  if (by_pidfd_) ended = wait_id(kByPidfd, static_cast<id_t>(end_.get()), WNOHANG, info, &used);
-  // Kernels before 5.4 know pidfds but not how to wait for one (EINVAL).
-  if (!ended && (refused(ended.error()) || ended.error() == EINVAL)) {
-    ended = wait_id(P_PID, static_cast<id_t>(pid_), WNOHANG, info, &used);
+  if (by_pidfd_) ended = wait_id(kByPidfd, static_cast<id_t>(end_.get()), options, info, &used);
+  if (!ended && knows_no_pidfd(ended.error())) {
+    ended = wait_id(P_PID, static_cast<id_t>(pid_), options, info, &used);
   }
   if (!ended && ended.error() == ECHILD) {
     gone_ = true;

@@ -2,6 +2,7 @@
 
 #include <multiproc/os/launch.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -27,11 +28,21 @@ namespace multiproc::os {
 
 namespace {
 
+// The number of the last pidfd: a good guess for the next one.
+constinit std::atomic<int> last_pidfd{-1};
+
+bool is_free(int fd) noexcept {
+  rlimit limit{};
+  return fd >= 0 && ::fcntl(fd, F_GETFD) < 0 && errno == EBADF && ::getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+         static_cast<rlim_t>(fd) < limit.rlim_cur;
+}
+
 // Is there room in the descriptor table for the pidfd to come? Another thread may take it; Child::adopt sees that.
 Result<> require_descriptor() noexcept {
   int error = fault::injected("eventfd");
   int fd = -1;
   if (error == 0) {
+    if (is_free(last_pidfd.load(std::memory_order_relaxed))) return {};
     fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);               // the cheapest descriptor there is
     if (fd < 0 && errno == EBADF) fd = ::eventfd(0, EFD_CLOEXEC);  // stderr is closed
     if (fd < 0) error = errno == EINVAL ? EMFILE : errno;          // EINVAL: as in duplicate_fd()
@@ -73,9 +84,11 @@ Result<> pin(const std::vector<int>& cpus) noexcept {
 // Waits for the child's word on its setup: a Failure, whose `call` points into the image that both share. A child that
 // was killed before it could say anything has been launched, and its status will tell. The pipe alone would not do:
 // another fork of this process may hold its write end.
-Failure await_setup(const Child& child, int report) noexcept {
+Failure await_setup(const Child& child, int report, Deadline deadline) noexcept {
   std::array<PollItem, 2> items{PollItem{report}, PollItem{child.sentinel()}};
-  if (const auto ready = poll_all(items, Deadline::never()); !ready) return ready.failure();
+  const auto ready = poll_all(items, deadline);
+  if (!ready) return ready.failure();
+  if (ready.value() == 0) return Failure{"fork", ETIMEDOUT};
   // Seen dead but not heard: it may have spoken and died while poll(2) went from the first to the second.
   if (!items[0].ready) {
     const auto heard = wait_readable(report, Deadline::now());
@@ -170,7 +183,9 @@ Result<Fd> open_directory(const char* path) noexcept {
 // [[gnu::hot]], here and on what else a plain child runs before and after its target: the linker lays such functions
 // side by side, so that the child, which starts without page tables for code, faults once for them and not once for
 // each.
-[[gnu::hot]] Result<Child> fork_child(const ChildSetup& setup, void (*live)(void* with), void* with) noexcept {
+[[gnu::hot]] Result<Child> fork_child(const ChildSetup& setup,
+                                      void (*live)(void* with, const AllSignalsBlocked& blocked), void* with,
+                                      Deadline deadline) noexcept {
   Result<PipeEnds> made_end = make_end();
   if (!made_end) return made_end.failure();
   PipeEnds end = std::move(made_end.value());
@@ -197,17 +212,20 @@ Result<Fd> open_directory(const char* path) noexcept {
     } else if (setup.environment != nullptr) {
       environ = setup.environment;
     }
-    blocked.restore();
-    live(with);
+    live(with, blocked);
     ::_exit(0);
   }
 
   Result<Child> child = Child::adopt(pid, std::move(end.read));
   end.write.reset();
   if (!child) return child.failure();
+  if (const int fd = child.value().sentinel(); last_pidfd.load(std::memory_order_relaxed) != fd) {
+    last_pidfd.store(fd, std::memory_order_relaxed);
+  }
   if (report.write) {
     report.write.reset();
-    if (const Failure outcome = await_setup(child.value(), report.read.get()); outcome.error != 0) {
+    blocked.restore();  // the child may take its time, in a directory of a file server that is gone say
+    if (const Failure outcome = await_setup(child.value(), report.read.get(), deadline); outcome.error != 0) {
       child.value().destroy();
       return outcome;
     }

@@ -23,11 +23,9 @@ namespace multiproc::os {
 struct LifelineList {
   ForkMutex mutex;
   Lifeline* first = nullptr;
+  bool is_registered = false;
 
-  static LifelineList& get() noexcept {
-    static auto* const list = new LifelineList;  // never destroyed: children are reaped by exit handlers too
-    return *list;
-  }
+  static LifelineList& get() noexcept;
 
   [[gnu::hot]] void close_in_child() noexcept {
     for (Lifeline* line = first; line != nullptr; line = line->next_) {
@@ -40,9 +38,11 @@ struct LifelineList {
   // Under the lock that every fork takes: a child that is forked between the making of a pipe and its listing, or
   // between the end of the listing and the close, would hold the pipe for good.
   Result<> add(Lifeline& line) {
-    static const bool registered = at_fork(nullptr, nullptr, [] { get().close_in_child(); }).ok();
-    (void)registered;
     const std::lock_guard lock(mutex);
+    if (!is_registered) {
+      if (const auto done = at_fork(nullptr, nullptr, [] { get().close_in_child(); }); !done) return done;
+      is_registered = true;
+    }
     Result<PipeEnds> ends = make_pipe();
     if (!ends) return ends.failure();
     line.read_ = std::move(ends.value().read);
@@ -64,6 +64,14 @@ struct LifelineList {
     line.write_.reset();
   }
 };
+
+// Made when the program is loaded: a thread may fork while another uses it for the first time. In no need of
+// destruction: children are reaped by exit handlers too.
+static LifelineList lifelines;
+
+LifelineList& LifelineList::get() noexcept {
+  return lifelines;
+}
 
 Lifeline::~Lifeline() {
   if (listed_) LifelineList::get().remove(*this);

@@ -134,9 +134,10 @@ void tell_uncaught() noexcept {
   os::exit_now(code);
 }
 
-[[gnu::hot]] void live_forked(Task& task) noexcept {
+[[gnu::hot]] void live_forked(Task& task, const os::AllSignalsBlocked& blocked) noexcept {
   os::discard_streams();
   if constexpr (os::kThreadSanitizer) stop_exit_here();
+  blocked.restore();
   run_target(task, end_forked);
 }
 

@@ -3,6 +3,7 @@
 // src/process/child_main.hpp: the life of a child from its target to its end.
 #pragma once
 
+#include <multiproc/os/signal.hpp>
 #include <multiproc/process/task.hpp>
 
 namespace multiproc::detail {
@@ -12,8 +13,9 @@ namespace multiproc::detail {
 void flush_all() noexcept;
 
 /// The rest of a forked child's life: runs the target and ends. An exception that comes out of the target is told on
-/// stderr, in one piece, and makes exit code 1. None of the handlers and destructors of the parent run.
-[[noreturn]] void live_forked(Task& task) noexcept;
+/// stderr, in one piece, and makes exit code 1. None of the handlers and destructors of the parent run. The signals
+/// that came since the fork find it ready.
+[[noreturn]] void live_forked(Task& task, const os::AllSignalsBlocked& blocked) noexcept;
 
 /// How it ends: waits for its own children, flushes, and leaves without handlers and destructors.
 [[noreturn]] void end_forked(int code) noexcept;

@@ -4,6 +4,9 @@
 
 #include <cxxabi.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <cstdlib>
 
 #include <multiproc/os/at_fork.hpp>
@@ -17,10 +20,12 @@ namespace multiproc::detail {
 namespace {
 
 // __cxa_atexit is what can be taken back: by its last argument, which is meant to be a module's, and need only be
-// unique. Taking back costs more than adding, so a few pile up.
+// unique.
 constinit char key = 0;
-constexpr int kPile = 8;
-constinit int piled = 0;  // under the mutex
+constinit std::atomic<std::int64_t> put_at{0};  // when it was put in front last
+constexpr std::chrono::milliseconds kFresh{10};
+
+os::ForkMutex mutex;  // so that no thread forks while another holds the lock of glibc's list by our doing
 
 thread_local bool takes_back = false;  // __cxa_finalize calls what it takes back
 
@@ -30,12 +35,22 @@ void stop_exit(void*, int code) {
 }
 
 void take_back() noexcept {
-  const bool is_forked = identity().is_forked;  // not to be written for nothing
-  if (is_forked) takes_back = true;
+  takes_back = true;
   abi::__cxa_finalize(&key);
-  if (is_forked) takes_back = false;
-  piled = 0;
+  takes_back = false;
 }
+
+// Refused when exit() is past its last handler: then there is nothing left to keep from the child.
+void put() noexcept {
+  (void)abi::__cxa_atexit(reinterpret_cast<void (*)(void*)>(reinterpret_cast<void (*)()>(&stop_exit)), nullptr, &key);
+}
+
+// exit() runs the destructors of its thread's objects before it looks at the handlers.
+struct AtExitOfThread {
+  ~AtExitOfThread() {
+    if (identity().is_forked) put();
+  }
+};
 
 // A module that is unloaded takes its handlers along.
 struct AtUnload {
@@ -46,13 +61,14 @@ struct AtUnload {
 
 void put_exit_stop_in_front() noexcept {
   if (os::kThreadSanitizer) return;
-  // So that no thread forks between the two, nor while another holds the lock of glibc's list by our doing.
-  static auto& mutex = *new os::ForkMutex;
+  static thread_local const AtExitOfThread at_exit_of_thread;
+  (void)at_exit_of_thread;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  if (now - put_at.load(std::memory_order_relaxed) < std::chrono::nanoseconds(kFresh).count()) return;
   const os::ForkLock lock(mutex);
-  if (piled >= kPile) take_back();
-  // Refused when exit() is past its last handler: then there is nothing left to keep from the child.
-  (void)abi::__cxa_atexit(reinterpret_cast<void (*)(void*)>(reinterpret_cast<void (*)()>(&stop_exit)), nullptr, &key);
-  ++piled;
+  take_back();
+  put();
+  put_at.store(now, std::memory_order_relaxed);
 }
 
 void stop_exit_here() noexcept {

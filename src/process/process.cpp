@@ -42,6 +42,7 @@ Process::~Process() {
 }
 
 void Process::end() noexcept {
+  if (maker_ != detail::this_pid()) (void)task_.release();  // a forked child's copy: the child may be running out of it
   if (!running_ || !running_->is_ours()) return;
   detail::Children::end(*running_);
   running_.reset();
@@ -145,7 +146,11 @@ void Process::close() {
     detail::Children::remove(*running_);
     running_.reset();
   }
-  task_.reset();
+  if (maker_ != detail::this_pid()) {
+    (void)task_.release();  // see end()
+  } else {
+    task_.reset();
+  }
 }
 
 }  // namespace multiproc

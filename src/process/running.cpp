@@ -51,10 +51,8 @@ constinit std::atomic<Book*> made{nullptr};
 constinit std::atomic<pid_t> made_by{0};
 constinit bool is_left_out = true;  // of forks; false before Linux 4.14: then a forked child finds its parent's book
 
-os::ForkMutex& book_mutex() noexcept {
-  static auto& mutex = *new os::ForkMutex;  // never destroyed: static Process objects may outlive it
-  return mutex;
-}
+// Made when the program is loaded, and never in need of destruction: static Process objects may outlive it.
+os::ForkMutex book_mutex;
 
 std::span<std::byte> new_block() {
   auto block = os::map_left_out_of_forks(kBlock);
@@ -70,10 +68,12 @@ Book& open_book() {
   if (book == nullptr) {
     book = new (new_block().data()) Book;
     std::atexit([] { Children::end_all(); });
+    std::at_quick_exit([] { Children::end_all(); });
     made.store(book, std::memory_order_release);
   }
   if (book->owner == 0 || (!is_left_out && book->owner != os::self_pid())) {
-    *book = {.owner = os::self_pid()};
+    *book = Book{};
+    book->owner = os::self_pid();
     book->fresh = reinterpret_cast<std::byte*>(book) + sizeof(Book);
     book->end = reinterpret_cast<std::byte*>(book) + kBlock;
     made_by.store(book->owner, std::memory_order_release);
@@ -103,7 +103,7 @@ void unlist(Book& book, Record& record) noexcept {
 }
 
 Record& make_record(Running& running) {
-  const os::ForkLock lock(book_mutex());
+  const os::ForkLock lock(book_mutex);
   Book& book = open_book();
   Record& record = *take_record(book);
   record.running = &running;
@@ -116,19 +116,12 @@ Record& make_record(Running& running) {
 
 // Null: there is none, or another thread is done with it and about to destroy it.
 std::shared_ptr<Running> first_born(const Book& book) noexcept {
-  const os::ForkLock lock(book_mutex());
+  const os::ForkLock lock(book_mutex);
   for (const Record* record = book.first; record != nullptr; record = record->next) {
     if (record->pid.load(std::memory_order_acquire) == 0) continue;
     if (auto running = record->running->weak_from_this().lock()) return running;
   }
   return nullptr;
-}
-
-void kill_quietly(const Running& child) noexcept {
-  try {
-    child.send(SIGKILL);
-  } catch (...) {
-  }
 }
 
 }  // namespace
@@ -143,11 +136,12 @@ Running::Running(std::string name, bool daemon)
 
 Running::~Running() {
   if (!is_ours()) return;
-  const os::ForkLock lock(book_mutex());
+  const os::ForkLock lock(book_mutex);
   Book& book = open_book();
   unlist(book, record_);
   record_.~Record();
-  book.unused = new (&record_) Record{.next = book.unused};
+  Record* const left = new (&record_) Record;
+  left->next = std::exchange(book.unused, left);
 }
 
 void Running::born(os::Child child, std::optional<ExitStatus> ended) noexcept {
@@ -164,20 +158,23 @@ int Running::sentinel() const {
   if (!is_ours()) {
     throw InvalidState("process '" + name_ + "' belongs to the process that started it, of which this is a copy");
   }
+  if (record_.child.sentinel() < 0) os::throw_failure({"eventfd", EMFILE}, "the sentinel of process '" + name_ + "'");
   return record_.child.sentinel();
 }
 
 bool Running::is_ours() const noexcept {
-  return owner_ == this_pid();
+  return owner_ == this_pid() && record_.running == this;  // and not a namesake of a forebear that is gone
+}
+
+template <class T>
+T Running::taken(const os::Result<T>& result) const {
+  if (!result) os::throw_failure(result.failure(), "process '" + name_ + "'");
+  return result.value();
 }
 
 std::optional<ExitStatus> Running::poll() const {
   const std::lock_guard lock(record_.mutex);
-  if (!record_.status) {
-    auto reaped = record_.child.reap();
-    if (!reaped) os::throw_failure(reaped.failure(), "process '" + name_ + "'");
-    record_.status = reaped.value();
-  }
+  if (!record_.status) record_.status = taken(record_.child.reap());
   return record_.status;
 }
 
@@ -187,15 +184,17 @@ bool Running::ended() const {
 
 bool Running::wait(Deadline deadline) const {
   if (!is_ours()) return true;
+  if (deadline.is_never() && os::is_single_threaded()) {  // nobody to ask and signal meanwhile
+    if (!record_.status) record_.status = taken(record_.child.wait_and_reap());
+    return true;
+  }
   for (;;) {
     {
       const std::lock_guard lock(record_.mutex);
       if (record_.status) return true;
     }
     // Without the lock: others may ask and signal meanwhile. The child's descriptor stays until this object goes.
-    const auto waited = record_.child.wait(deadline);
-    if (!waited) os::throw_failure(waited.failure(), "process '" + name_ + "'");
-    if (!waited.value()) return false;
+    if (!taken(record_.child.wait(deadline))) return false;
     if (poll()) return true;
   }
 }
@@ -208,14 +207,21 @@ void Running::send(int signal) const {
 }
 
 unsigned Children::next_number() {
-  const os::ForkLock lock(book_mutex());
+  const os::ForkLock lock(book_mutex);
   return ++open_book().named;
+}
+
+// The end of its lifeline reaches a daemon that this process may not signal: the kernel asks what its user was when it
+// asked for that signal.
+void Running::kill() const noexcept {
+  const std::lock_guard lock(record_.mutex);
+  if (!record_.status && !record_.child.send(SIGKILL)) lifeline_.reset();
 }
 
 std::vector<std::shared_ptr<Running>> Children::all() {
   std::vector<std::shared_ptr<Running>> born;
   std::shared_ptr<Running> running;  // outlives the lock, which its destructor takes
-  const os::ForkLock lock(book_mutex());
+  const os::ForkLock lock(book_mutex);
   for (Record* record = open_book().first; record != nullptr; record = record->next) {
     if (record->pid.load(std::memory_order_acquire) == 0) continue;
     running = record->running->weak_from_this().lock();
@@ -225,7 +231,7 @@ std::vector<std::shared_ptr<Running>> Children::all() {
 }
 
 void Children::remove(const Running& child) noexcept {
-  const os::ForkLock lock(book_mutex());
+  const os::ForkLock lock(book_mutex);
   unlist(open_book(), child.record_);
 }
 
@@ -235,10 +241,10 @@ void Children::remove(const Running& child) noexcept {
   const Book& book = *made.load(std::memory_order_acquire);
   std::size_t count = 0;
   {
-    const os::ForkLock lock(book_mutex());
+    const os::ForkLock lock(book_mutex);
     for (const Record* record = book.first; record != nullptr; record = record->next) {
       ++count;  // not those that other threads go on to start
-      if (record->running->daemon() && record->pid.load() != 0) kill_quietly(*record->running);
+      if (record->running->daemon() && record->pid.load() != 0) record->running->kill();
     }
   }
   for (; count > 0; --count) {
@@ -249,7 +255,7 @@ void Children::remove(const Running& child) noexcept {
 }
 
 void Children::end(const Running& child) noexcept {
-  if (child.daemon()) kill_quietly(child);
+  if (child.daemon()) child.kill();
   try {
     child.wait(Deadline::never());
   } catch (...) {

@@ -73,13 +73,18 @@ class Running final : public Watched, public std::enable_shared_from_this<Runnin
   /// Does nothing when the child has ended.
   void send(int signal) const;
 
+  /// The end of a daemon, as its parent's would be.
+  void kill() const noexcept;
+
  private:
   friend class Children;
+  template <class T>
+  T taken(const os::Result<T>& result) const;
 
   const pid_t owner_;
   const std::string name_;
   const bool daemon_;
-  std::unique_ptr<os::Lifeline> lifeline_;
+  mutable std::unique_ptr<os::Lifeline> lifeline_;  // under the record's mutex, once it is born
   Record& record_;
 };
 

@@ -14,15 +14,17 @@ namespace {
 struct Birth {
   Identity* identity;
   os::Fd* directory;
+  os::Lifeline* lifeline;
   Task* task;
 };
 
 // Hot by name too: GCC takes what never returns for something that need not be near.
-[[gnu::hot, gnu::section(".text.hot")]] void live(void* with) noexcept {
+[[gnu::hot, gnu::section(".text.hot")]] void live(void* with, const os::AllSignalsBlocked& blocked) noexcept {
   const Birth& birth = *static_cast<Birth*>(with);
   become(birth.identity);
-  if (*birth.directory) birth.directory->reset();  // that frame is never left
-  live_forked(*birth.task);
+  if (*birth.directory) birth.directory->reset();                              // that frame is never left
+  if (birth.lifeline != nullptr) (void)birth.lifeline->child_end().release();  // until this process ends
+  live_forked(*birth.task, blocked);
 }
 
 }  // namespace
@@ -61,8 +63,12 @@ struct Birth {
 
   put_exit_stop_in_front();
   flush_all();
-  Birth birth{&born_as, &directory, &order.task};
-  os::Result<os::Child> child = os::fork_child(setup, live, &birth);
+  Birth birth{&born_as, &directory, lifeline, &order.task};
+  const Deadline deadline = options.start_timeout ? Deadline(*options.start_timeout) : Deadline::never();
+  os::Result<os::Child> child = os::fork_child(setup, live, &birth, deadline);
+  if (!child && child.error() == ETIMEDOUT) {
+    throw TimeoutError("process '" + options.name + "': the child was not set up within start_timeout, and was killed");
+  }
   if (!child) throw_launch_failure(child.failure(), options);
   if (lifeline != nullptr) lifeline->child_end().reset();
   running.born(std::move(child.value()), std::nullopt);

@@ -12,8 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include <sys/ptrace.h>
+
 #include <gtest/gtest.h>
 
+#include <multiproc/os/launch.hpp>
 #include <multiproc/os/pipe.hpp>
 #include <multiproc/os/poll.hpp>
 
@@ -288,8 +291,8 @@ TEST_P(ChildTest, WaitingAndReapingRepeatWhatASignalInterrupted) {
   ASSERT_TRUE(child.wait(Deadline::never()).value());
 
   const char* const call = GetParam() == Kernel::with_pidfds ? "waitid_pidfd" : "waitid";
-  os_test::expect_each_repeated(GetParam() == Kernel::with_pidfds ? "poll" : "waitid", EINTR,
-                                [&] { return child.wait(Deadline::never()); });
+  os_test::expect_each_repeated(call, EINTR, [&] { return child.wait(Deadline::never()); });
+  os_test::expect_each_repeated("poll", EINTR, [&] { return child.wait(1h); });
   const os_test::Refusing refusing{call, EINTR, 1, 5};
   EXPECT_EQ(child.reap().value(), ExitStatus::exited_with(7));
 }
@@ -363,9 +366,55 @@ TEST(AdoptTest, AChildThatIsGoneBeforeItCouldBeWatchedHasEnded) {
     EXPECT_TRUE(wait_readable(child.value().sentinel(), Deadline::never()).value());
     EXPECT_TRUE(child.value().send(SIGKILL));
     EXPECT_EQ(child.value().reap().value(), ExitStatus::unknown());
-    os_test::expect_each_refusal("eventfd", {EMFILE}, [&] { return Child::adopt(pid, {}); });
   });
   EXPECT_EQ(result.status, 0) << result.out;
+}
+
+TEST(AdoptTest, AChildThatIsGoneNeedsNoDescriptor) {
+  const auto result = support::in_child([] {
+    ::signal(SIGCHLD, SIG_IGN);
+    const pid_t pid = os_test::PlainChild{[] {}}.release();
+    while (::kill(pid, 0) == 0) std::this_thread::yield();
+    const os_test::Refusing refusing{"eventfd", EMFILE};
+
+    auto child = Child::adopt(pid, {});
+
+    ASSERT_TRUE(child) << child.error();
+    EXPECT_EQ(child.value().sentinel(), -1);
+    EXPECT_TRUE(child.value().wait(Deadline::never()).value());
+    EXPECT_EQ(child.value().reap().value(), ExitStatus::unknown());
+  });
+  EXPECT_EQ(result.status, 0) << result.out;
+}
+
+// A debugger that has not let go of it: the pidfd is readable, and there is nothing to reap.
+TEST(TracedChildTest, HasNotEndedBeforeItsTracerLetsItGo) {
+  Child child = fork_child({}, os_test::pause_for_ever).or_throw("fork");
+  PipeEnds attached = make_pipe().or_throw("pipe");
+  PipeEnds leash = make_pipe().or_throw("pipe");
+  os_test::PlainChild tracer{[&] {
+    leash.write.reset();
+    if (::ptrace(PTRACE_SEIZE, child.pid(), nullptr, nullptr) != 0) ::_exit(1);
+    attached.write.reset();
+    std::byte one{};
+    (void)read_some(leash.read.get(), {&one, 1});
+    ::_exit(0);
+  }};
+  attached.write.reset();
+  std::byte one{};
+  ASSERT_EQ(read_some(attached.read.get(), {&one, 1}).value(), 0U);
+  ASSERT_TRUE(child.send(SIGKILL));
+  ASSERT_TRUE(wait_readable(child.sentinel(), Deadline::never()).value());
+
+  const auto waited = child.wait(20ms);
+  const auto reaped = child.reap();
+
+  EXPECT_FALSE(waited.value());
+  EXPECT_EQ(reaped.value(), std::nullopt);
+  leash.write.reset();
+  EXPECT_EQ(tracer.wait(), 0) << "PTRACE_SEIZE was refused";
+  EXPECT_TRUE(child.wait(Deadline::never()).value());
+  EXPECT_EQ(child.reap().value(), ExitStatus::killed_by(SIGKILL));
 }
 
 TEST(OpenPidfdTest, NoSuchProcessIsEsrch) {

@@ -244,6 +244,8 @@ TEST(MappingTest, ARefusedMapIsReported) {
 
   os_test::expect_each_refusal("mmap", {ENOMEM, ENODEV, EPERM}, [&] { return map_shared(block.get(), kPage); });
   os_test::expect_each_refusal("mmap", {ENOMEM}, [] { return map_inheritable(kPage); });
+  os_test::expect_each_refusal("mmap", {ENOMEM}, [] { return map_left_out_of_forks(kPage); });
+  os_test::expect_each_refusal("madvise", {EINVAL}, [] { return map_left_out_of_forks(kPage); });
 }
 
 TEST(MappingTest, AnAddressSpaceThatIsFullIsEnomem) {
@@ -258,6 +260,30 @@ TEST(MappingTest, InheritableMemoryIsSharedWithForkedChildren) {
 
   EXPECT_EQ(child.status, 0);
   EXPECT_EQ(memory.bytes()[5], std::byte{9});
+}
+
+TEST(MappingTest, MemoryLeftOutOfForksIsZeroedInTheChildAndTheParentsInTheParent) {
+  Mapping memory = map_left_out_of_forks(kPage).or_throw("map");
+  memory.bytes()[5] = std::byte{9};
+
+  const auto child = support::in_child([&] {
+    EXPECT_EQ(memory.bytes()[5], std::byte{0});
+    memory.bytes()[5] = std::byte{7};
+  });
+
+  EXPECT_EQ(child.status, 0) << child.out;
+  EXPECT_EQ(memory.bytes()[5], std::byte{9});
+}
+
+TEST(MappingTest, ReleasedItStaysMapped) {
+  Mapping memory = map_left_out_of_forks(kPage).or_throw("map");
+
+  const auto bytes = memory.release();
+
+  EXPECT_FALSE(memory);
+  memory = Mapping{};
+  EXPECT_TRUE(is_mapped(bytes.data()));
+  memory = Mapping{bytes};
 }
 
 }  // namespace

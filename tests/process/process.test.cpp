@@ -2,11 +2,15 @@
 
 #include <multiproc/process/process.hpp>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <future>
 #include <iostream>
 #include <memory>
+#include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -14,6 +18,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -29,6 +34,7 @@ namespace {
 using namespace std::chrono_literals;
 using multiproc::ExitStatus;
 using multiproc::Process;
+using multiproc::ProcessOptions;
 using multiproc::StartMethod;
 using support::in_child;
 using support::kPatience;
@@ -722,11 +728,92 @@ TEST_P(ProcessTest, AChildHoldsNoDescriptorThatItsParentHasNot) {
   plain.close();
   const std::string expected = wire.hear();
 
-  Process other{options({.daemon = true, .cpus = {}, .env = {{"A", "b"}}, .cwd = "/"}), count, wire.path()};
+  Process other{options({.cpus = {0}, .env = {{"A", "b"}}, .cwd = "/"}), count, wire.path()};
   other.start();
   other.join();
 
   EXPECT_EQ(wire.hear(), expected);
+}
+
+// More than the memory that is kept together for a few.
+TEST(ProcessByForkTest, HundredsMayBeThereAtOnceAndGoInAnyOrder) {
+  std::vector<std::unique_ptr<Process>> all;
+  for (int i = 0; i < 300; ++i) {
+    const std::string padding(static_cast<std::size_t>(i), 'p');  // targets of all sizes
+    all.push_back(
+        std::make_unique<Process>(ProcessOptions{.name = "child " + padding, .start_method = StartMethod::fork},
+                                  [i, padding, big = std::array<int, 100>{}] {
+                                    std::exit(static_cast<int>(padding.size()) + big[0] == i ? i % 100 : 101);
+                                  }));
+  }
+  std::mt19937 random(20'261'124);
+  for (auto& child : all) child->start();
+  std::ranges::shuffle(all, random);
+
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i]->join();
+    const auto number = static_cast<int>(all[i]->name().size() - std::string("child ").size());
+    EXPECT_EQ(all[i]->exitcode(), number % 100);
+    if (i % 3 == 0) all[i].reset();
+  }
+}
+
+// The target runs out of the Process object that the child has inherited.
+TEST(ProcessByForkTest, ACopyMayBeDestroyedByTheTargetThatRunsOutOfIt) {
+  static std::vector<Process> all;
+  const std::string captured(100, 'x');  // not inside of the string object
+  all.emplace_back(ProcessOptions{.start_method = StartMethod::fork}, [captured] {
+    all.clear();
+    std::exit(captured == std::string(100, 'x') ? 46 : 1);
+  });
+  all[0].start();
+  all[0].join();
+  EXPECT_EQ(all[0].exitcode(), 46);
+  all.clear();
+}
+
+TEST(ProcessByForkTest, ACopyOfADaemonDestroyedByItDoesNotSaveIt) {
+  const Wire wire;
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    std::thread([&] {  // where there is no signal of a main thread's death
+      static auto daemon = std::make_unique<std::optional<Process>>();
+      daemon->emplace(ProcessOptions{.daemon = true, .start_method = StartMethod::fork}, [&] {
+        daemon->reset();
+        Wire::tell(wire.path(), std::to_string(::getpid()));
+        targets::sleep_for_ever();
+      });
+      (*daemon)->start();
+    })
+        .join();
+    targets::sleep_for_ever();
+  }
+  const Witness daemon(wire.hear_number());
+
+  ::kill(parent, SIGKILL);
+  ::waitpid(parent, nullptr, 0);
+
+  EXPECT_TRUE(daemon.ends(10s));
+  daemon.kill();
+}
+
+// Blocked until the child is one: before that its exit() would run the handlers of its parent.
+TEST(ProcessByForkTest, ASignalRightAfterTheForkFindsAChildThatIsReady) {
+  const auto result = in_child([] {
+    std::atexit([] { std::printf("[handler]"); });
+    std::signal(SIGTERM, [](int) { std::exit(7); });
+    std::printf("[parent]");
+    for (int i = 0; i < 100; ++i) {
+      Process child{{.start_method = StartMethod::fork}, targets::sleep_for_ever};
+      child.start();
+      child.terminate();
+      child.join();
+      EXPECT_EQ(child.exitcode(), 7);
+    }
+    std::exit(testing::Test::HasFailure() ? 1 : 0);
+  });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "[parent][handler]");
 }
 
 // ---- Names

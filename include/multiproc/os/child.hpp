@@ -27,14 +27,19 @@ class Child {
 
   pid_t pid() const noexcept { return pid_; }
 
-  /// A descriptor that is readable once the child has ended.
+  /// A descriptor that is readable once the child has ended; -1 if it had ended before it was adopted, and none was
+  /// left.
   int sentinel() const noexcept { return end_.get(); }
 
-  /// Waits for the end without taking the status. False: the deadline passed.
+  /// Waits until reap() will answer, without taking the status. False: the deadline passed. A child that a debugger
+  /// holds on to after its end has not ended.
   Result<bool> wait(Deadline deadline) const noexcept;
 
   /// Takes the status, once, if the child has ended; nullopt while it lives. Does not block.
-  Result<std::optional<ExitStatus>> reap() noexcept;
+  Result<std::optional<ExitStatus>> reap() noexcept { return take_status(true); }
+
+  /// The same, but waits for the end.
+  Result<std::optional<ExitStatus>> wait_and_reap() noexcept { return take_status(false); }
 
   /// Sends `signal`. A child that has ended is no failure. EINVAL: no such signal. EPERM: it runs as another user.
   Result<> send(int signal) const noexcept;
@@ -47,11 +52,14 @@ class Child {
   static Result<Child> adopt(pid_t pid, Fd end) noexcept;
 
  private:
+  Result<bool> look(int options) const noexcept;
+  Result<std::optional<ExitStatus>> take_status(bool at_once) noexcept;
+
   pid_t pid_ = 0;
   Fd end_;
   bool by_pidfd_ = false;
   bool end_tells_ = false;  // end_ is readable exactly when the child has ended; false for the pipe
-  bool gone_ = false;       // ended, and the status was taken by somebody else
+  bool gone_ = false;       // ended, and the status was taken, by reap() or by somebody else
 };
 
 /// Whether this kernel gives out pidfds; asked once.

@@ -20,6 +20,7 @@
 #include <multiproc/os/child.hpp>
 #include <multiproc/os/parent_watch.hpp>
 #include <multiproc/os/pipe.hpp>
+#include <multiproc/os/signal.hpp>
 
 namespace multiproc::os {
 
@@ -44,16 +45,21 @@ Result<> apply(const ChildSetup& setup) noexcept;
 /// An open directory to hand to ChildSetup or spawn_child.
 Result<Fd> open_directory(const char* path) noexcept;
 
-/// Forks. The child applies `setup` and calls `live(with)`, signals as they were before; that should not return, and
-/// ends the child by _exit(0) if it does. A call and no return into the frames of the parent: the fewer pages a child
-/// touches, the sooner it runs.
-Result<Child> fork_child(const ChildSetup& setup, void (*live)(void* with), void* with) noexcept;
+/// Forks. The child applies `setup` and calls live(with, blocked), still with all signals blocked: when it is ready for
+/// those that have come meanwhile it calls blocked.restore(). It should not return, and ends by _exit(0) if it does. A
+/// call and no return into the frames of the parent: the fewer pages a child touches, the sooner it runs.
+/// `deadline` bounds the wait for a child that has something to set up: ETIMEDOUT, and it is killed.
+Result<Child> fork_child(const ChildSetup& setup, void (*live)(void* with, const AllSignalsBlocked& blocked),
+                         void* with, Deadline deadline = Deadline::never()) noexcept;
 
-/// The same for anything that can be called with nothing.
+/// The same for anything that can be called with nothing, signals as they were before.
 template <class Live>
 Result<Child> fork_child(const ChildSetup& setup, Live live) noexcept {
-  return fork_child(
-      setup, [](void* with) { (*static_cast<Live*>(with))(); }, &live);
+  const auto call = [](void* with, const AllSignalsBlocked& blocked) {
+    blocked.restore();
+    (*static_cast<Live*>(with))();
+  };
+  return fork_child(setup, call, &live);
 }
 
 /// What will tell the end of a child on a kernel without pidfds: a pipe that the child holds. Elsewhere, empty ends.

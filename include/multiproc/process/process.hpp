@@ -10,6 +10,10 @@
 // destruction want the object for themselves. In a child that was forked meanwhile it is a dead copy: it may be
 // destroyed there, and everything else throws InvalidState.
 //
+// The end     Of a forked child: its own children are joined, streams flushed, and no handler of atexit and no static
+//             destructor of its parent runs, be it by return, exception or std::exit(). Out of reach are handlers of
+//             quick_exit, and thread_local objects of the thread that forked: std::exit() destroys those. A spawned
+//             child ends as any program does.
 // Death       The target can end in any way, this process with it: join() then returns, a daemon is killed by the
 //             kernel when its parent ends, and nothing is left behind. No SIGCHLD handler, no waitpid(-1), no thread.
 // Stands on   os/launch.hpp, os/child.hpp, process/task.hpp.
@@ -48,7 +52,7 @@ struct ProcessOptions {
   Limits limits{};                                          //
   std::vector<std::pair<std::string, std::string>> env{};   // added to the inherited environment
   std::filesystem::path cwd{};                              // starts there; "": as its parent
-  std::optional<std::chrono::nanoseconds> start_timeout{};  // spawn: how long start() may take; unset: no bound
+  std::optional<std::chrono::nanoseconds> start_timeout{};  // how long start() may wait for the child; unset: no bound
 };
 
 namespace detail {
@@ -92,12 +96,12 @@ class Process {
   ///   NotSendable       spawn: the target or an argument can't travel; names it and the remedy.
   ///   MainGuardMissing  spawn: main() does not call main_guard().
   ///   LaunchError       spawn: the child ended, or could not decode its arguments, before the target began.
-  ///   TimeoutError      spawn: start_timeout passed; the child was killed.
+  ///   TimeoutError      start_timeout passed before the child was ready; it was killed.
   ///   InvalidState      started already; or an implicit fork while several threads run.
   ///   Unsupported       a start method that this version does not have.
   ///
-  /// Flushes stdout, stderr and the standard streams before. Blocks until the child is born (fork) or has all it needs
-  /// and is about to call the target (spawn).
+  /// Flushes all stdio streams and the standard iostreams before. Blocks until the child is born, and its options are
+  /// in force (fork), or until it has all it needs and is about to call the target (spawn).
   void start();
 
   /// Waits for the end and takes the status. Any number of times, from any thread.
