@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: MIT
 #
-# cmake -D ROOT=<repo> -P check_readme.cmake: the demo in the README is examples/square_cube.cpp, to the letter.
+# cmake -D ROOT=<repo> -P check_readme.cmake: the programs in the README are those of examples/, to the letter. hello.cpp
+# stands there without the comment at its head.
 file(READ ${ROOT}/README.md readme)
-file(READ ${ROOT}/examples/square_cube.cpp example)
-string(FIND "${readme}" "```cpp\n${example}```" at)
-if(at EQUAL -1)
-  message(FATAL_ERROR "README.md shows another program than examples/square_cube.cpp: copy the file into it")
-endif()
+foreach(name hello square_cube)
+  file(READ ${ROOT}/examples/${name}.cpp example)
+  if(name STREQUAL hello)
+    string(REGEX REPLACE "^(//[^\n]*\n)+\n" "" example "${example}")
+  endif()
+  string(FIND "${readme}" "<!-- examples/${name}.cpp -->\n```cpp\n${example}```" at)
+  if(at EQUAL -1)
+    message(FATAL_ERROR "README.md shows another program than examples/${name}.cpp: copy the file into it")
+  endif()
+endforeach()

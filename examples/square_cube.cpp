@@ -4,7 +4,8 @@
 #include <multiproc/multiproc.hpp>
 
 #include <chrono>
-#include <map>
+#include <cstdio>
+#include <future>
 #include <string>
 #include <thread>
 
@@ -50,25 +51,24 @@ double measure_rounds_per_second() {
   return 20000 / Seconds(std::chrono::steady_clock::now() - began).count();
 }
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   mp::main_guard(argc, argv);
 
   CLI::App app{"Squares and cubes, by two processes at once"};
   bool sequential = false, threads = false, cpu = false;
   double scale = 1;
-  mp::ProcessOptions options;
-  const std::map<std::string, mp::StartMethod> methods{{"fork", mp::StartMethod::fork},
-                                                       {"spawn", mp::StartMethod::spawn}};
+  std::string method;
   app.add_flag("--sequential", sequential, "one after the other, in this process");
   app.add_flag("--threads", threads, "by two threads of this process")->excludes("--sequential");
   app.add_flag("--cpu", cpu, "compute instead of sleeping");
-  app.add_option("--start-method", options.start_method, "how the processes are made: fork or spawn")
-      ->transform(CLI::CheckedTransformer(methods));
-  app.add_option("--scale", scale, "length of all steps: 0.1 is ten times as fast")
-      ->check(CLI::Range(0.001, 1000.0))
-      ->check([](const std::string& text) { return text.find("nan") == std::string::npos ? "" : "not a number"; });
+  app.add_option("--start-method", method, "how the processes are made")
+      ->check(CLI::IsMember({"fork", "spawn"}))
+      ->excludes("--sequential")
+      ->excludes("--threads");
+  app.add_option("--scale", scale, "length of all steps, from 0.001 to 1000: 0.1 is ten times as fast");
   try {
     app.parse(argc, argv);
+    if (!(scale >= 0.001 && scale <= 1000)) throw CLI::ValidationError("--scale", "not between 0.001 and 1000");
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
@@ -79,15 +79,22 @@ int main(int argc, char** argv) {
     square_numbers(scale, speed);
     cube_numbers(scale, speed);
   } else if (threads) {
-    std::thread square{square_numbers, scale, speed}, cube{cube_numbers, scale, speed};
-    square.join();
-    cube.join();
+    auto square = std::async(std::launch::async, square_numbers, scale, speed);
+    auto cube = std::async(std::launch::async, cube_numbers, scale, speed);
+    square.get();
+    cube.get();
   } else {
+    mp::ProcessOptions options;
+    if (!method.empty()) options.start_method = method == "fork" ? mp::StartMethod::fork : mp::StartMethod::spawn;
     mp::Process square{options, square_numbers, scale, speed}, cube{options, cube_numbers, scale, speed};
     square.start();
     cube.start();
     square.join();
     cube.join();
+    if (square.exitcode() != 0 || cube.exitcode() != 0) return 1;  // the child has said why
   }
   mp::println("Total execution time: {:.2f} seconds", Seconds(std::chrono::steady_clock::now() - began).count());
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <span>
 #include <stdexcept>
 #include <utility>
@@ -21,6 +20,7 @@
 #include <multiproc/os/socket.hpp>
 
 #include "process_start/contenders.hpp"
+#include "support/bench.hpp"
 
 namespace process_start {
 
@@ -103,9 +103,9 @@ int live(int inherited, std::size_t bytes) {
 
 Home::Home(std::string name, std::size_t bytes) : name_(std::move(name)) {
   auto [ours, theirs] = os::make_socket_pair().or_throw("home");
-  std::vector<std::string> words{name_ == "python" ? "/usr/bin/env" : os::own_image()};
+  std::vector<std::string> words{name_ == "python" ? "/usr/bin/env" : os::own_image().path};
   if (name_ == "python") {
-    words.insert(words.end(), {"python3", (std::filesystem::path(__FILE__).parent_path() / "python.py").string()});
+    words.insert(words.end(), {"python3", bench::folder() + "/process_start/python.py"});
   } else {
     words.insert(words.end(), {std::string(kHome), name_});  // the name is for ps
   }

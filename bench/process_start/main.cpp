@@ -29,6 +29,7 @@
 
 #include "process_start/contenders.hpp"
 #include "process_start/home.hpp"
+#include "support/bench.hpp"
 
 namespace process_start {
 namespace {
@@ -270,7 +271,7 @@ void print_tables(const std::vector<std::size_t>& levels, const std::vector<Time
 Plan take_options(int& argc, char** argv) {
   Plan plan;
   const auto quick = [&plan] { plan = {.levels = {0, 8 * kMiB}, .seconds = 0}; };
-  if (std::getenv("MULTIPROC_BENCH_QUICK") != nullptr) quick();
+  if (bench::is_quick()) quick();
   int kept = 1;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];

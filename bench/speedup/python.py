@@ -7,13 +7,17 @@ import sys
 import time
 
 
+BLOCK = 1000
+
+
 def count_share(limit, mine, workers):
     found = 1 if mine == 0 and limit > 2 else 0
-    for n in range(3 + 2 * mine, limit, 2 * workers):
-        d = 3
-        while d * d <= n and n % d:
-            d += 2
-        found += d * d > n
+    for first in range(BLOCK * mine, limit, BLOCK * workers):
+        for n in range(max(first + 1, 3), min(first + BLOCK, limit), 2):
+            d = 3
+            while d * d <= n and n % d:
+                d += 2
+            found += d * d > n
     return found
 
 

@@ -2,8 +2,9 @@
 //
 // speedup/workload.hpp: the primes below n, counted by trial division: nothing but computing, hardly any memory.
 //
-// Worker `mine` of `workers` looks at every workers-th odd number, so that all have the same to do. The count is known
-// beforehand, and a wrong one fails the run.
+// Worker `mine` of `workers` looks at every workers-th thousand, so that all have the same to do. (Every workers-th odd
+// number would not do: of three workers one would get the multiples of three.) The count is known beforehand, and a
+// wrong one fails the run.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// support/bench.hpp: what the benchmarks share: ratios between contenders, goals, pinning, Python's turn.
+// support/bench.hpp: what the benchmarks share: ratios between contenders, goals, Python's turn, a quick mode.
 //
 // A workload is a folder, a contender a file in it; all contenders of a workload are one program, so that they take
 // turns in one run (seven rounds in random order, medians reported). Absolute times of two runs say little; the ratio
@@ -22,7 +22,7 @@ namespace bench {
 
 /// A goal for (time of ours) / (time of theirs), or for the inverse, (speed of ours) / (speed of theirs).
 struct Goal {
-  double value = 0;
+  double value = 0;  // 0: there is none
   bool of_speed = false;
 };
 constexpr Goal at_most(double time_ratio) {
@@ -31,6 +31,10 @@ constexpr Goal at_most(double time_ratio) {
 constexpr Goal speed_at_least(double speed_ratio) {
   return {speed_ratio, true};
 }
+/// For information: the ratio of speeds, without a goal.
+constexpr Goal speed() {
+  return {0, true};
+}
 
 /// Asks for a line "ours / theirs" at the end. Names are those of the benchmarks, without arguments.
 class Ratio {
@@ -38,12 +42,17 @@ class Ratio {
   Ratio(std::string ours, std::string theirs, Goal goal);
 };
 
-/// Keeps the calling thread, and what it starts, on one CPU (by index among those this process may use, modulo their
-/// number). False where the system refuses.
-bool pin_to(unsigned index);
+/// Whether MULTIPROC_BENCH_QUICK stands in the environment: everything tiny, to see that it works and answers rightly.
+bool is_quick();
 
-/// Runs `python3 <script> <args...>`; the script prints one number, the seconds that one operation took. Where there is
-/// no python3 the benchmark is skipped and says so. For a benchmark with ->UseManualTime()->Iterations(1).
+/// The folder bench/ of the sources, where the scripts lie.
+std::string folder();
+
+/// "", or why Python takes no part: there is no python3, or it is older than 3.8. Looked up once.
+const std::string& why_no_python();
+
+/// Runs `python3 <script> <args...>`; the script prints one number, the seconds that one operation took. Where Python
+/// can't take part the benchmark is left out, with a note. For a benchmark with ->UseManualTime()->Iterations(1).
 void time_python(benchmark::State& state, const std::string& script, const std::vector<std::string>& args = {});
 
 /// Runs the benchmarks by those rules, prints the ratios; for main(). Nonzero: wrong arguments, or a wrong answer.

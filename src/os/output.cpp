@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <climits>
 #include <cstdio>
 #include <ctime>
@@ -16,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,62 +29,68 @@ static_assert(kWholeWrite == PIPE_BUF);
 
 namespace {
 
-// Set while this thread is in a write whose SIGPIPE nobody shall notice. Initial-exec: the handler may not allocate.
-[[gnu::tls_model("initial-exec")]] constinit thread_local volatile std::sig_atomic_t writes_line = 0;
+// Of Linux 6.18: the write answers EPIPE and raises no SIGPIPE. Older kernels refuse a flag they don't know. It costs a
+// twentieth of a write to a pipe, holding the signal back by the mask costs as much as half of one.
+constexpr int kNoSignal = 0x100;  // RWF_NOSIGNAL
 
-std::atomic<std::uint64_t> looked_at{0};
+enum class Known : unsigned char { kNotYet, kYes, kNo };
+std::atomic<Known> no_signal{Known::kNotYet};
 
-// A clock that costs a few nanoseconds and need only be right about microseconds.
-std::uint64_t rough_ticks() noexcept {
-#if defined(__x86_64__)
-  return __builtin_ia32_rdtsc();
-#else
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-#endif
+// Answers of pwritev2 that may mean the call or the flag instead of the write: the kernel is too old, a filter of
+// system calls is in the way, or this kind of file takes no flags at all.
+bool is_refusal(int error) noexcept {
+  return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL || error == EPERM || error == EACCES;
 }
 
-void on_broken_pipe(int) noexcept {
-  if (writes_line != 0) return;  // the write answers EPIPE
-  const int kept = errno;
-  struct sigaction standard {};
-  standard.sa_handler = SIG_DFL;
-  ::sigaction(SIGPIPE, &standard, nullptr);
-  ::raise(SIGPIPE);  // comes as this handler returns
-  errno = kept;
+bool is_for_another_try(int error) noexcept {
+  return error == EAGAIN || error == EINTR;
 }
 
-constexpr std::uint64_t kTrustTicks = 30'000;  // 10 to 30 microseconds
+// Asks the kernel by a pipe of our own.
+[[gnu::cold]] Known ask_for_no_signal() noexcept {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return Known::kNotYet;
+  char byte = 0;
+  const iovec part{&byte, 1};
+  int error = fault::injected("pwritev2");
+  if (error == 0 && ::pwritev2(ends[1], &part, 1, -1, kNoSignal) != 1) error = errno;
+  ::close(ends[0]);
+  ::close(ends[1]);
+  return error == 0 ? Known::kYes : Known::kNo;
+}
 
-// Whether a SIGPIPE that a write raises now does nothing. RWF_NOSIGNAL would say so by the call, but is new (Linux
-// 6.18), and pwritev2 costs a quarter more than write.
-bool is_sigpipe_harmless() noexcept {
-  const std::uint64_t now = rough_ticks();
-  if (now - looked_at.load(std::memory_order_relaxed) < kTrustTicks) return true;
-  if (fault::injected("sigaction") != 0) return false;
-  struct sigaction current {};
-  if (::sigaction(SIGPIPE, nullptr, &current) != 0) return false;
-  const bool has_handler = (current.sa_flags & SA_SIGINFO) != 0;
-  if (!has_handler && current.sa_handler == SIG_DFL) {
-    struct sigaction ours {};
-    ours.sa_handler = on_broken_pipe;
-    ours.sa_flags = SA_RESTART;
-    if (::sigaction(SIGPIPE, &ours, nullptr) != 0) return false;
-  } else if (has_handler || (current.sa_handler != SIG_IGN && current.sa_handler != on_broken_pipe)) {
-    return false;
+// One write without SIGPIPE: its errno, or 0 and in `put` how much went out.
+[[gnu::noinline, gnu::cold]] int put_with_signal_held(int fd, const iovec* parts, int count,
+                                                      std::size_t& put) noexcept {
+  const BrokenPipeSignalHeld held;
+  if (const int error = fault::injected("writev")) return error;
+  const ssize_t gone = ::writev(fd, parts, count);
+  if (gone >= 0) {
+    put = static_cast<std::size_t>(gone);
+    return 0;
   }
-  looked_at.store(now, std::memory_order_relaxed);
-  return true;
+  const int error = errno;
+  if (error == EPIPE) held.take_away();
+  return error;
 }
 
-void take_pending_sigpipe() noexcept {
-  const int kept = errno;
-  sigset_t only;
-  ::sigemptyset(&only);
-  ::sigaddset(&only, SIGPIPE);
-  constexpr std::timespec kNoWait{};
-  while (::sigtimedwait(&only, nullptr, &kNoWait) < 0 && errno == EINTR) {
+[[gnu::always_inline]] inline int put_quietly(int fd, const iovec* parts, int count, std::size_t& put) noexcept {
+  if (no_signal.load(std::memory_order_relaxed) != Known::kNo) {
+    int error = fault::injected("pwritev2");
+    if (error == 0) {
+      const ssize_t gone = ::pwritev2(fd, parts, count, -1, kNoSignal);  // -1: at the descriptor's own position
+      if (gone >= 0) {
+        put = static_cast<std::size_t>(gone);
+        return 0;
+      }
+      error = errno;
+    }
+    if (!is_refusal(error)) return error;
+    if (no_signal.load(std::memory_order_relaxed) == Known::kNotYet) {
+      no_signal.store(ask_for_no_signal(), std::memory_order_relaxed);
+    }
   }
-  errno = kept;
+  return put_with_signal_held(fd, parts, count, put);
 }
 
 Target as_target(const struct stat& info) noexcept {
@@ -123,8 +129,21 @@ Result<Target> target_of(pid_t process, int fd) noexcept {
   return as_target(info);
 }
 
+Result<> write_quietly(int fd, std::string_view text, std::size_t& written) noexcept {
+  written = 0;
+  if (text.empty()) return {};
+  const iovec part{const_cast<char*>(text.data()), text.size()};
+  const int error = put_quietly(fd, &part, 1, written);
+  if (error == 0 && written == text.size()) return {};
+  if (error != 0 && !is_for_another_try(error)) return Failure{"write", error};
+  const std::size_t before = written;
+  const std::string_view rest = text.substr(before);
+  auto result = write_quietly(fd, {&rest, 1}, written);
+  written += before;
+  return result;
+}
+
 Result<> write_quietly(int fd, std::span<const std::string_view> parts, std::size_t& written) noexcept {
-  const BrokenPipeSignalHeld held;
   written = 0;
   std::array<iovec, kMostParts> left;
   std::size_t count = 0;
@@ -132,52 +151,21 @@ Result<> write_quietly(int fd, std::span<const std::string_view> parts, std::siz
     if (!part.empty()) left[count++] = {const_cast<char*>(part.data()), part.size()};
   }
   for (std::size_t first = 0; first < count;) {
-    int error = fault::injected("writev");
-    if (error == 0) {
-      const ssize_t put = ::writev(fd, &left[first], static_cast<int>(count - first));
-      if (put > 0) {
-        auto gone = static_cast<std::size_t>(put);
-        written += gone;
-        while (first < count && gone >= left[first].iov_len) gone -= left[first++].iov_len;
-        if (first < count) {
-          left[first].iov_base = static_cast<char*>(left[first].iov_base) + gone;
-          left[first].iov_len -= gone;
-        }
-        continue;
-      }
-      error = put == 0 ? EIO : errno;
-    }
+    std::size_t gone = 0;
+    int error = put_quietly(fd, &left[first], static_cast<int>(count - first), gone);
+    if (error == 0 && gone == 0) error = EIO;
+    if (error != 0 && !is_for_another_try(error)) return Failure{"write", error};
     if (error == EAGAIN) {  // somebody made this descriptor non-blocking; ours is the call that blocks
       if (const auto room = wait_writable(fd, Deadline::never()); !room) return room.failure();
-    } else if (error != EINTR) {
-      if (error == EPIPE) held.take_away();
-      return Failure{"write", error};
+    }
+    written += gone;
+    while (first < count && gone >= left[first].iov_len) gone -= left[first++].iov_len;
+    if (first < count) {
+      left[first].iov_base = static_cast<char*>(left[first].iov_base) + gone;
+      left[first].iov_len -= gone;
     }
   }
   return {};
-}
-
-Result<> write_line(int fd, std::string_view line, std::size_t& written) noexcept {
-  written = 0;
-  if (line.empty()) return {};
-  if (is_sigpipe_harmless()) {
-    int error = fault::injected("write");
-    if (error == 0) {
-      writes_line = 1;
-      const ssize_t put = ::write(fd, line.data(), line.size());
-      writes_line = 0;
-      if (put >= 0) written = static_cast<std::size_t>(put);
-      if (written == line.size()) return {};
-      if (put < 0) error = errno;
-    }
-    if (error == EPIPE) take_pending_sigpipe();  // this thread blocks it, so it would come later
-    if (error != 0 && error != EAGAIN && error != EINTR) return Failure{"write", error};
-  }
-  const std::size_t before = written;
-  const std::string_view rest = line.substr(before);
-  auto result = write_quietly(fd, {&rest, 1}, written);
-  written += before;
-  return result;
 }
 
 BrokenPipeSignalHeld::BrokenPipeSignalHeld() noexcept {
@@ -198,7 +186,22 @@ BrokenPipeSignalHeld::~BrokenPipeSignalHeld() {
 }
 
 void BrokenPipeSignalHeld::take_away() const noexcept {
-  if (!was_pending_) take_pending_sigpipe();
+  if (was_pending_) return;
+  const int kept = errno;
+  sigset_t only;
+  ::sigemptyset(&only);
+  ::sigaddset(&only, SIGPIPE);
+  constexpr std::timespec kNoWait{};
+  siginfo_t info{};
+  int signal = 0;
+  do {
+    signal = ::sigtimedwait(&only, &info, &kNoWait);
+  } while (signal < 0 && errno == EINTR);
+  const bool is_of_a_write = info.si_code == SI_USER && info.si_pid == ::getpid();
+  if (signal == SIGPIPE && !is_of_a_write) {  // somebody sent it meanwhile: it comes when we are done
+    ::syscall(SYS_rt_sigqueueinfo, ::getpid(), SIGPIPE, &info);
+  }
+  errno = kept;
 }
 
 Result<> RecordLock::take(int fd) noexcept {

@@ -11,11 +11,14 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <span>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
@@ -24,6 +27,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os/fault.hpp"
 #include "os/sanitizer.hpp"
 
 extern "C" void __gcov_dump(void) __attribute__((weak));  // in coverage builds alone; _exit would lose the counts
@@ -102,6 +106,62 @@ unsigned affinity_count() {
   return static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
+// ---- How this program was started: what can't be found out later
+
+const char* executed_as() noexcept {
+  const auto* path = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+  return path != nullptr ? path : "";
+}
+
+// `ld.so program`: the kernel loaded no interpreter, for the loader was the program, and yet the program has one.
+bool seems_run_by_loader() noexcept {
+  if (::getauxval(AT_BASE) != 0) return false;
+  bool has_interpreter = false;
+  const auto look = [](dl_phdr_info* program, std::size_t, void* found) {
+    for (const auto& part : std::span(program->dlpi_phdr, program->dlpi_phnum)) {
+      if (part.p_type == PT_INTERP) *static_cast<bool*>(found) = true;
+    }
+    return 1;  // the program comes first, its libraries are of no interest
+  };
+  ::dl_iterate_phdr(look, &has_interpreter);
+  return has_interpreter;
+}
+
+std::vector<std::string> kernels_arguments() {
+  std::vector<std::string> words;
+  std::ifstream line("/proc/self/cmdline");
+  for (std::string word; std::getline(line, word, '\0');) words.push_back(word);
+  return words;
+}
+
+// In no need of destruction: exit handlers may still start processes.
+struct Beginning {
+  char* directory = nullptr;  // only where a relative path says what this program is
+  bool by_loader = false;
+  const std::vector<std::string>* loader = nullptr;  // its words, the program's name among them; null: unknown
+};
+constinit Beginning beginning;
+
+std::string as_at_the_beginning(const std::string& path) {
+  if (path.empty() || path[0] == '/' || beginning.directory == nullptr) return path;
+  return std::string(beginning.directory) + "/" + path;
+}
+
+// When the program is loaded: a chdir may come, and a program may write over its arguments. glibc hands these to every
+// constructor.
+__attribute__((constructor(101))) void remember_beginning(int argc, char**, char**) noexcept {
+  if (seems_run_by_loader()) {
+    std::vector<std::string> words = kernels_arguments();
+    const auto of_program = static_cast<std::size_t>(argc);
+    beginning.by_loader = words.size() != of_program;  // else it only seemed so: the program had them all
+    if (argc > 0 && words.size() > of_program) {
+      words.resize(words.size() - of_program + 1);
+      beginning.loader = new std::vector<std::string>(std::move(words));
+    }
+  }
+  if (beginning.by_loader || executed_as()[0] != '/') beginning.directory = ::getcwd(nullptr, 0);
+}
+
 }  // namespace
 
 [[gnu::hot]] pid_t self_pid() noexcept {
@@ -139,10 +199,15 @@ unsigned usable_cpus() {
 }
 
 // /proc/self/exe is no path but the image itself: it stays right when the file is deleted, replaced or out of reach.
-std::string own_image() {
-  if (::access("/proc/self/exe", X_OK) == 0) return "/proc/self/exe";
-  const auto* started_as = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
-  return started_as != nullptr ? started_as : "";
+OwnImage own_image() {
+  constexpr char kSelf[] = "/proc/self/exe";
+  const bool has_proc = fault::injected("access") == 0 && ::access(kSelf, X_OK) == 0;
+  if (!beginning.by_loader) return {has_proc ? kSelf : as_at_the_beginning(executed_as()), {}};
+  if (!has_proc || beginning.loader == nullptr) return {};
+  OwnImage image{kSelf, *beginning.loader};    // the loader itself
+  std::string& program = image.loader.back();  // without a slash it is to be searched for
+  if (program.find('/') != std::string::npos) program = as_at_the_beginning(program);
+  return image;
 }
 
 char** environment() noexcept {

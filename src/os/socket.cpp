@@ -62,11 +62,15 @@ Result<pid_t> peer_pid(int socket) noexcept {
   return peer.pid;
 }
 
+Result<std::size_t> send_some(int socket, std::span<const std::byte> bytes, Deadline deadline) noexcept {
+  return transfer(
+      "send", [&] { return ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT); }, wait_writable,
+      socket, deadline);
+}
+
 Result<> send_all(int socket, std::span<const std::byte> bytes, Deadline deadline) noexcept {
   while (!bytes.empty()) {
-    const auto sent = transfer(
-        "send", [&] { return ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT); }, wait_writable,
-        socket, deadline);
+    const auto sent = send_some(socket, bytes, deadline);
     if (!sent) return sent.failure();
     bytes = bytes.subspan(sent.value());
   }

@@ -3,7 +3,6 @@
 #include <multiproc/os/streams.hpp>
 
 #include <stdio_ext.h>
-#include <atomic>
 #include <cstdio>
 
 #include <dlfcn.h>
@@ -21,8 +20,16 @@ struct StreamList {
   void (*unlock)() = nullptr;
 };
 
-StreamList list;
-std::atomic<bool> looked_up{false};
+constinit StreamList list;
+
+// When the program is loaded, while there is one thread: a forked child can't wait for the loader's lock. 101 is the
+// first priority open to programs; no constructor of theirs may flush before.
+__attribute__((constructor(101))) void look_up_streams() noexcept {
+  list.lock = reinterpret_cast<void (*)()>(::dlsym(RTLD_DEFAULT, "_IO_list_lock"));
+  list.unlock = reinterpret_cast<void (*)()>(::dlsym(RTLD_DEFAULT, "_IO_list_unlock"));
+  if (list.lock == nullptr || list.unlock == nullptr) return;
+  list.first = static_cast<std::FILE**>(::dlsym(RTLD_DEFAULT, "_IO_list_all"));
+}
 
 [[gnu::hot]] bool holds_output(const std::FILE* stream) noexcept {
   return stream->_IO_write_ptr > stream->_IO_write_base || stream->_mode > 0;  // _mode: wide, held elsewhere
@@ -36,17 +43,7 @@ std::atomic<bool> looked_up{false};
 
 }  // namespace
 
-[[gnu::hot]] void prepare_flush_streams() noexcept {
-  if (looked_up.load(std::memory_order_acquire)) return;
-  list.first = static_cast<std::FILE**>(::dlsym(RTLD_DEFAULT, "_IO_list_all"));
-  list.lock = reinterpret_cast<void (*)()>(::dlsym(RTLD_DEFAULT, "_IO_list_lock"));
-  list.unlock = reinterpret_cast<void (*)()>(::dlsym(RTLD_DEFAULT, "_IO_list_unlock"));
-  if (list.lock == nullptr || list.unlock == nullptr) list.first = nullptr;
-  looked_up.store(true, std::memory_order_release);
-}
-
 [[gnu::hot]] void flush_streams() noexcept {
-  prepare_flush_streams();
   if (list.first == nullptr) {  // a static glibc
     flush_unless_taken(stdout);
     flush_unless_taken(stderr);

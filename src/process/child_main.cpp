@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <iostream>
 #include <memory>
@@ -37,8 +38,13 @@ template <class Char>
 [[gnu::hot]] void flush(std::basic_ostream<Char>& stream) noexcept {
   if (stream.rdbuf() == nullptr) return;
 #if __has_include(<ext/stdio_sync_filebuf.h>)
+  // By the address of its virtual table, once that is known: the type's own description is on pages further on.
+  static constinit std::atomic<const void*> known{nullptr};
   const std::basic_streambuf<Char>& buffer = *stream.rdbuf();
-  if (typeid(buffer) == typeid(__gnu_cxx::stdio_sync_filebuf<Char>)) return;
+  const void* table = nullptr;
+  std::memcpy(&table, &buffer, sizeof table);
+  if (table == known.load(std::memory_order_relaxed)) return;
+  if (typeid(buffer) == typeid(__gnu_cxx::stdio_sync_filebuf<Char>)) return known.store(table);
 #endif
   try {
     stream.flush();

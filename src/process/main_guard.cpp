@@ -3,6 +3,7 @@
 #include <multiproc/process/main_guard.hpp>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -33,10 +34,11 @@ namespace detail {
 
 namespace {
 
-// The socket to the parent, in a spawned child until its target runs; -1 elsewhere. Plain data: it is set before any
-// constructor has run.
-int parent_socket = -1;
-pid_t born_to = 0;
+// Both are set before any constructor of the program has run, and looked at again by main_guard() alone.
+constinit int parent_socket = -1;  // in a spawned child until its target runs; -1 elsewhere
+constinit pid_t born_to = 0;
+
+constinit Guard the_guard;
 
 // Where the kernel gives out no pidfds: taken for gone.
 bool is_gone(pid_t pid) noexcept {
@@ -73,6 +75,7 @@ __attribute__((constructor(101))) void notice_birth() noexcept {
   if (!taken) return;
   parent_socket = taken.value().release();
   born_to = elder;
+  the_guard.awaited = true;
   for (const int held : {lifeline, end}) {  // until this process ends
     if (held < 0) continue;
     if (auto taken_too = os::take_inherited(held)) (void)taken_too.value().release();
@@ -105,11 +108,16 @@ class Parent {
   }
 
  private:
-  // The end of the stream alone would not do: a child that the parent forked meanwhile may hold its end of the socket.
+  // The end of the stream alone would not do: another process may hold a copy of the parent's end of the socket.
+  // Without a pidfd the parent is looked at now and then.
   void await() {
+    constexpr std::chrono::milliseconds kLook{20};
     std::array<os::PollItem, 2> items{os::PollItem{socket_}, os::PollItem{pidfd_.get()}};
-    const auto ready = os::poll_all(std::span(items).first(pidfd_ ? 2 : 1), Deadline::never());
-    if (!ready || !items[0].ready) os::exit_now(1);
+    for (;;) {
+      const auto ready = os::poll_all(items, pidfd_ ? Deadline::never() : Deadline(kLook));
+      if (ready && items[0].ready) return;
+      if (!ready || pidfd_ || os::parent_pid() != born_to) os::exit_now(1);
+    }
   }
 
   int socket_;
@@ -145,6 +153,8 @@ std::unique_ptr<Task> make_task_from(int socket, SpawnOrder& order) {
 }
 
 void answer(int socket, Answer::Kind kind, std::string_view text = {}, int error = 0) noexcept {
+  // What the socket takes at once: where the parent is gone and another holds its end, nobody makes room.
+  text = text.substr(0, std::size_t{64} << 10);
   Answer message;
   message.kind = kind;
   message.error = error;
@@ -159,6 +169,7 @@ void answer(int socket, Answer::Kind kind, std::string_view text = {}, int error
     os::name_process(slash != nullptr ? slash + 1 : program);
   }
   os::Fd socket(std::exchange(parent_socket, -1));
+  the_guard.awaited = false;
   std::unique_ptr<Task> task;
   try {
     SpawnOrder order;
@@ -189,9 +200,7 @@ void answer(int socket, Answer::Kind kind, std::string_view text = {}, int error
 }  // namespace
 
 Guard& guard() noexcept {
-  static auto* const state = new Guard;
-  if (const bool awaited = parent_socket >= 0; state->awaited != awaited) state->awaited = awaited;
-  return *state;
+  return the_guard;
 }
 
 std::string main_guard_remedy() {
@@ -205,12 +214,12 @@ std::string main_guard_remedy() {
 
 void main_guard(int argc, char** argv) {
   detail::Guard& guard = detail::guard();
-  if (guard.called) return;
-  guard.called = true;
-  guard.arguments.assign(argv, argv + (argc > 0 ? argc : 0));
-  if (guard.arguments.empty()) guard.arguments.emplace_back("multiproc");
+  if (guard.arguments != nullptr) return;
+  auto* const arguments = new std::vector<std::string>(argv, argv + (argc > 0 ? argc : 0));
+  if (arguments->empty()) arguments->emplace_back("multiproc");
+  guard.arguments = arguments;  // for good: exit handlers may still start processes
   if (detail::parent_socket >= 0) detail::live_as_spawned(argc > 0 ? argv[0] : nullptr);
-  detail::create_print_family(true);
+  detail::create_print_family();
 }
 
 }  // namespace multiproc

@@ -2,6 +2,7 @@
 
 #include <multiproc/process/print.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <iostream>
@@ -16,8 +17,10 @@
 #include <multiproc/os/output.hpp>
 
 #include "os/stream_lock.hpp"
-#include "process/print_family.hpp"
+#include "process/print_exact.hpp"
 #include "process/print_pending.hpp"
+#include "process/print_short.hpp"
+#include "process/print_turn.hpp"
 
 namespace multiproc::detail {
 
@@ -34,7 +37,13 @@ struct Text {
     parts[part] = text;
     size += text.size();
   }
-  bool is_line_only() const noexcept { return size == parts[kLine].size(); }
+
+  /// What of `part` is behind the first `count` bytes.
+  std::string_view rest_of(Part part, std::size_t count) const noexcept {
+    for (int before = 0; before < part; ++before)
+      count -= std::min(count, parts[static_cast<std::size_t>(before)].size());
+    return parts[part].substr(std::min(count, parts[part].size()));
+  }
 
   /// Whether the first `count` bytes end within a line.
   bool is_torn_at(std::size_t count) const noexcept {
@@ -47,7 +56,7 @@ struct Text {
   }
 };
 
-[[noreturn]] void fail(int error, PrintStream stream, int fd, std::size_t written, std::size_t size) {
+[[noreturn]] void fail(int error, PrintStream stream, int fd, std::size_t written, std::size_t size, const Held& held) {
   std::string where = "a stream without a descriptor";
   if (stream == kStdout) where = "standard output";
   if (stream == kStderr) where = "standard error";
@@ -61,8 +70,11 @@ struct Text {
     case EBADF: remedy = ". It is closed, or not open for writing: open it, if only on /dev/null"; break;
     default: break;
   }
-  throw SystemError(error, fmt::format("print: {}: {} ({} of {} bytes went out){}", where,
-                                       std::generic_category().message(error), written, size, remedy));
+  std::string earlier;
+  if (held.kept != 0) earlier += fmt::format("; {} that were held by the stream stay there", held.kept);
+  if (held.lost != 0) earlier += fmt::format("; {} that were held by the stream are lost", held.lost);
+  throw SystemError(error, fmt::format("print: {}: {} ({} of {} bytes went out{}){}", where,
+                                       std::generic_category().message(error), written, size, earlier, remedy));
 }
 
 // One print to one stream, which is locked.
@@ -73,26 +85,26 @@ struct Print {
   bool flushes;  // only fflush brings out what the stream holds
   Text text{};
   std::size_t written = 0;
+  Held held{};
 
   // One write that the kernel keeps whole. Nothing: not now.
   std::optional<os::Result<>> write_short() {
     if (name == kOther || flushes || text.size > os::kWholeWrite) return {};
     const ShortPrint print(name);
     if (!print) return {};
-    return text.is_line_only() ? os::write_line(fd, text.parts[kLine], written)
-                               : os::write_quietly(fd, text.parts, written);
+    return os::write_quietly(fd, text.parts, written);
   }
 
   // Alone at the target, among threads and processes.
   os::Result<> write_exactly() {
     const auto target = os::target_of(fd);
     if (!target) return target.failure();
-    const TargetTurn turn(target.value());
+    const PrintTurn turn(target.value());
     os::RecordLock lock;
     if (target.value().needs_turns) (void)lock.take(fd);  // refused: then our own threads are all we keep apart
     ExactPrint print(name, target.value(), flushes || text.size > os::kWholeWrite);
     if (flushes) {
-      if (const auto flushed = flush_quietly(stream); !flushed) return flushed;
+      if (const auto flushed = flush_quietly(stream, held); !flushed) return flushed;
     }
     if (print.after_torn_text()) text.parts[kNewline] = "\n";
     auto result = os::write_quietly(fd, text.parts, written);
@@ -124,8 +136,25 @@ struct Print {
   void end(const os::Result<>& result) {
     forget_position(stream);
     if (result) return;
+    settle_held(result.error());
     const std::size_t newline = text.parts[kNewline].size();
-    fail(result.error(), name, fd, written > newline ? written - newline : 0, text.size);
+    fail(result.error(), name, fd, written > newline ? written - newline : 0, text.size, held);
+  }
+
+  // Not after EPIPE: nobody will read it, and exit(), which flushes what is held, would die of SIGPIPE.
+  void settle_held(int error) noexcept {
+    const std::string_view of_stdio = text.rest_of(kOfStdio, written);
+    const std::string_view of_stream = text.rest_of(kOfStream, written);
+    const std::string_view of_log = text.rest_of(kOfLog, written);
+    const std::size_t all = of_stdio.size() + of_stream.size() + of_log.size();
+    if (error == EPIPE) {
+      held.lost += all;
+      return;
+    }
+    held.kept += all;
+    put_back(stream, of_stdio);
+    put_back(name == kStdout ? std::cout : std::cerr, of_stream);
+    put_back(std::clog, of_log);
   }
 };
 
@@ -159,7 +188,7 @@ bool show_short_line(std::FILE* stream, int fd, std::string_view line) {
   {
     const ShortPrint print(name);
     if (!print) return false;
-    result = os::write_line(fd, line, written);
+    result = os::write_quietly(fd, line, written);
   }
   if (result) {
     forget_position(stream);
@@ -178,8 +207,9 @@ void show(std::FILE* stream, std::string_view line) {
   const os::StreamLock lock(stream);
   const int fd = ::fileno(stream);  // -1: it has none
   if (fd < 0) {
-    const auto result = write_by_stdio(stream, line);
-    if (!result) fail(result.error(), kOther, fd, 0, line.size());
+    Held held;
+    const auto result = write_by_stdio(stream, line, held);
+    if (!result) fail(result.error(), kOther, fd, 0, line.size(), held);
     return;
   }
   if (!takes_iostreams && show_short_line(stream, fd, line)) return;

@@ -4,7 +4,9 @@
 
 #include <stdio_ext.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <cwchar>
 #include <iostream>
 #include <limits>
@@ -28,7 +30,7 @@ template <class Char>
 struct PutArea : std::basic_streambuf<Char> {
   static Char* begin(const std::basic_streambuf<Char>& buffer) { return (buffer.*&PutArea::pbase)(); }
   static Char* end(const std::basic_streambuf<Char>& buffer) { return (buffer.*&PutArea::pptr)(); }
-  static void drop(std::basic_streambuf<Char>& buffer, int count) { (buffer.*&PutArea::pbump)(-count); }
+  static void move_end(std::basic_streambuf<Char>& buffer, int by) { (buffer.*&PutArea::pbump)(by); }
 };
 
 // Whose buffer it is. kStdio: it has none of its own. kPlain: libstdc++'s, on a descriptor. kForeign: anybody's.
@@ -68,15 +70,18 @@ void flush_if_foreign(std::basic_ostream<Char>& stream) {
   stream.flush();
 }
 
-// std::cout and its kin exist from here on, even for who prints before main().
-void ensure_iostreams() {
-  static const std::ios_base::Init init;
+// std::cout and its kin exist for who prints before main(), too: 101 is the first priority open to programs, so that
+// this stands before their constructors. Not at the first print: a process forked meanwhile would find it half done.
+[[gnu::init_priority(101)]] const std::ios_base::Init iostreams;
+
+Held held_since(std::FILE* stream, std::size_t before) noexcept {
+  const std::size_t kept = std::min(before, ::__fpending(stream));
+  return {kept, before - kept};
 }
 
 }  // namespace
 
 bool find_own_buffers(std::FILE* stream) noexcept {
-  ensure_iostreams();
   const auto has_own = [](const auto& iostream) noexcept {
     const auto* buffer = iostream.rdbuf();
     return buffer != nullptr && kind_of(*buffer) != Kind::kStdio;
@@ -123,30 +128,47 @@ std::string_view take_pending([[maybe_unused]] std::ostream& stream, [[maybe_unu
   const auto size = PutArea<char>::end(*buffer) - begin;
   if (size <= 0 || size > std::numeric_limits<int>::max()) return {};
   if (static_cast<__gnu_cxx::stdio_filebuf<char>*>(buffer)->fd() != fd) return {};  // the program's, for another file
-  PutArea<char>::drop(*buffer, static_cast<int>(size));
+  PutArea<char>::move_end(*buffer, -static_cast<int>(size));
   return {begin, static_cast<std::size_t>(size)};
 #else
   return {};
 #endif
 }
 
-os::Result<> flush_quietly(std::FILE* stream) noexcept {
-  const os::BrokenPipeSignalHeld held;
+void put_back(std::FILE* stream, std::string_view rest) noexcept {
+  if (rest.empty()) return;
+  std::memmove(stream->_IO_write_base, rest.data(), rest.size());
+  stream->_IO_write_ptr = stream->_IO_write_base + rest.size();
+}
+
+void put_back(std::ostream& stream, std::string_view rest) noexcept {
+  if (rest.empty()) return;
+  std::streambuf& buffer = *stream.rdbuf();
+  std::memmove(PutArea<char>::begin(buffer), rest.data(), rest.size());
+  PutArea<char>::move_end(buffer, static_cast<int>(rest.size()));
+}
+
+os::Result<> flush_quietly(std::FILE* stream, Held& held) noexcept {
+  const os::BrokenPipeSignalHeld no_signal;
+  const std::size_t before = ::__fpending(stream);
   errno = 0;
   if (std::fflush(stream) == 0) return {};
   const int error = errno;
-  held.take_away();
+  no_signal.take_away();
+  held = held_since(stream, before);
   return os::Failure{"fflush", error != 0 ? error : EIO};
 }
 
-os::Result<> write_by_stdio(std::FILE* stream, std::string_view text) noexcept {
-  const os::BrokenPipeSignalHeld held;
+os::Result<> write_by_stdio(std::FILE* stream, std::string_view text, Held& held) noexcept {
+  const os::BrokenPipeSignalHeld no_signal;
+  const std::size_t before = ::__fpending(stream);
   errno = 0;
   const bool is_taken = text.empty() || std::fwrite(text.data(), 1, text.size(), stream) == text.size();
   int error = errno;
   if (is_taken && std::fflush(stream) == 0) return {};
   if (is_taken) error = errno;
-  held.take_away();
+  no_signal.take_away();
+  held = held_since(stream, before);
   return os::Failure{"fwrite", error != 0 ? error : EIO};
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <iostream>
 #include <string_view>
@@ -52,14 +53,25 @@ std::string_view take_pending(std::FILE* stream) noexcept;
 /// Takes what a std::cout or std::cerr (std::clog) without stdio holds for `fd`.
 std::string_view take_pending(std::ostream& stream, int fd) noexcept;
 
+/// Puts back what did not go out: `rest` is the end, or all, of what was last taken there.
+void put_back(std::FILE* stream, std::string_view rest) noexcept;
+void put_back(std::ostream& stream, std::string_view rest) noexcept;
+
 /// Whether only fflush can bring out what `stream` holds, or move a position that was read ahead.
 bool needs_flush(std::FILE* stream) noexcept;
 
-/// fflush without SIGPIPE.
-os::Result<> flush_quietly(std::FILE* stream) noexcept;
+/// What a stream held before a print that failed, and did not go out.
+struct Held {
+  std::size_t kept = 0;  // it is back where it was
+  std::size_t lost = 0;
+};
 
-/// fwrite and fflush without SIGPIPE, for a stream without a descriptor.
-os::Result<> write_by_stdio(std::FILE* stream, std::string_view text) noexcept;
+/// fflush without SIGPIPE. `held` is filled in on failure: glibc throws away what the stream held, or keeps it (where
+/// that is wide); in characters then.
+os::Result<> flush_quietly(std::FILE* stream, Held& held) noexcept;
+
+/// fwrite and fflush without SIGPIPE, for a stream without a descriptor. `held` as above; not of `text`.
+os::Result<> write_by_stdio(std::FILE* stream, std::string_view text, Held& held) noexcept;
 
 /// The descriptor was written to behind the stream's back: a position that it remembers is no longer true.
 inline void forget_position(std::FILE* stream) noexcept {

@@ -11,6 +11,7 @@
 // executes by other means from taking the marker for its own.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -54,11 +55,10 @@ struct Answer {
   std::int32_t error = 0;
 };
 
-/// What main_guard() has seen of this process.
+/// What main_guard() has seen of this process. Any thread may look.
 struct Guard {
-  bool called = false;   // main_guard() ran
-  bool awaited = false;  // this is a spawned child that has not reached main_guard() yet
-  std::vector<std::string> arguments;
+  std::atomic<bool> awaited{false};  // this is a spawned child that has not reached main_guard() yet
+  std::atomic<const std::vector<std::string>*> arguments{nullptr};  // null: main_guard() did not run
 };
 Guard& guard() noexcept;
 

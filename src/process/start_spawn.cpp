@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <span>
 
@@ -10,6 +12,7 @@
 #include <multiproc/os/poll.hpp>
 #include <multiproc/os/self.hpp>
 #include <multiproc/os/socket.hpp>
+#include <multiproc/os/unforked_fd.hpp>
 
 #include "process/child_main.hpp"
 #include "process/identity.hpp"
@@ -30,8 +33,8 @@ int how_watched(const os::ParentWatch& watch) {
   return watch.by_main_thread ? kWatchedByMainThread : kWatched;
 }
 
-void require_main_guard(const ProcessOptions& options) {
-  if (guard().called) return;
+const std::vector<std::string>& arguments_of_main(const ProcessOptions& options) {
+  if (const auto* arguments = guard().arguments.load()) return *arguments;
   throw MainGuardMissing(quoted(options) + ": can't be spawned, for main() has not called main_guard()" +
                          main_guard_remedy());
 }
@@ -70,10 +73,10 @@ Encoded encode_order(const Order& order) {
 // The conversation with a child that is being born.
 class Midwife {
  public:
-  Midwife(const ProcessOptions& options, os::Child child, os::Fd socket)
+  Midwife(const ProcessOptions& options, os::Child child, int socket)
       : options_(options),
         child_(std::move(child)),
-        socket_(std::move(socket)),
+        socket_(socket),
         deadline_(options.start_timeout ? Deadline(*options.start_timeout) : Deadline::never()) {}
   Midwife(const Midwife&) = delete;
   Midwife& operator=(const Midwife&) = delete;
@@ -89,12 +92,10 @@ class Midwife {
     std::vector<int> fds;
     fds.reserve(order.fds.size());
     for (const os::Fd& fd : order.fds) fds.push_back(fd.get());
-    const int to = socket_.get();
-    auto sent = os::send_all(to, std::as_bytes(std::span(&header, 1)), deadline_);
-    if (sent) sent = os::send_all(to, std::span(order.bytes.data(), order.bytes.size()), deadline_);
-    if (sent) sent = os::send_fds(to, fds, deadline_);
+    auto sent = send(std::as_bytes(std::span(&header, 1)));
+    if (sent) sent = send(std::span(order.bytes.data(), order.bytes.size()));
+    if (sent) sent = send(fds);
     if (sent || sent.error() == EPIPE || sent.error() == ECONNRESET) return;
-    if (sent.error() == ETIMEDOUT) throw_timeout();
     throw_launch_failure(sent.failure(), options_);
   }
 
@@ -120,17 +121,59 @@ class Midwife {
   }
 
  private:
+  // Waits until the child has said something, or until there is room to say something to it. False: there is not, and
+  // it has ended. That must be asked of the child itself: whatever it started may hold the socket, unread, for ever.
+  bool await(bool for_room) {
+    constexpr std::chrono::milliseconds kLook{20};  // where nothing tells the child's end
+    const bool is_told = os::has_pidfd() && child_.sentinel() >= 0;
+    std::array<os::PollItem, 2> items{os::PollItem{socket_, !for_room, for_room},
+                                      os::PollItem{is_told ? child_.sentinel() : -1}};
+    for (;;) {
+      const Deadline look = is_told ? deadline_ : Deadline::earlier(deadline_, kLook);
+      (void)os::poll_all(items, look).or_throw(quoted(options_));
+      if (items[0].ready) return true;
+      if (is_told ? items[1].ready : child_.wait(Deadline::now()).or_throw(quoted(options_))) break;
+      if (deadline_.passed()) throw_timeout();
+    }
+    // And once more, for it may have spoken and ended while poll(2) went from the first to the second.
+    (void)os::poll_all(std::span(items).first(1), Deadline::now()).or_throw(quoted(options_));
+    return items[0].ready;
+  }
+
+  // Does `part`, which never waits, until there was room for it.
+  template <class Part>
+  auto when_there_is_room(Part part) -> decltype(part()) {
+    for (;;) {
+      auto sent = part();
+      if (sent || sent.error() != ETIMEDOUT) return sent;
+      if (!await(true)) return os::Failure{"send", EPIPE};
+    }
+  }
+
+  os::Result<> send(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto sent = when_there_is_room([&] { return os::send_some(socket_, bytes, Deadline::now()); });
+      if (!sent) return sent.failure();
+      bytes = bytes.subspan(sent.value());
+    }
+    return {};
+  }
+
+  os::Result<> send(std::span<const int> fds) {
+    while (!fds.empty()) {
+      const auto batch = fds.first(std::min(fds.size(), os::kMaxFdsPerMessage));
+      const auto sent = when_there_is_room([&] { return os::send_fds(socket_, batch, Deadline::now()); });
+      if (!sent) return sent.failure();
+      fds = fds.subspan(batch.size());
+    }
+    return {};
+  }
+
   // False: the child ended, or closed the socket, before all of `into` came.
   bool receive(std::span<std::byte> into) {
     while (!into.empty()) {
-      std::array<os::PollItem, 2> items{os::PollItem{socket_.get()}, os::PollItem{child_.sentinel()}};
-      if (os::poll_all(items, deadline_).or_throw(quoted(options_)) == 0) throw_timeout();
-      // The socket first: an answer may stand in it though the child has ended. The child's end second: something that
-      // it started may hold the socket open for ever.
-      // And once more, for it may have answered and ended while poll(2) went from the first to the second.
-      if (!items[0].ready && !os::wait_readable(socket_.get(), Deadline::now()).or_throw(quoted(options_)))
-        return false;
-      const auto got = os::receive_some(socket_.get(), into, deadline_);
+      if (!await(false)) return false;
+      const auto got = os::receive_some(socket_, into, Deadline::now());
       if (!got || got.value() == 0) return false;
       into = into.subspan(got.value());
     }
@@ -160,7 +203,7 @@ class Midwife {
 
   const ProcessOptions& options_;
   os::Child child_;
-  os::Fd socket_;
+  const int socket_;
   Deadline deadline_;
   bool delivered_ = false;
 };
@@ -169,13 +212,26 @@ class Midwife {
 
 void start_by_spawn(const Order& order, Running& running) {
   const ProcessOptions& options = order.options;
-  require_main_guard(options);
+  std::vector<std::string> arguments = arguments_of_main(options);
+  os::OwnImage image = os::own_image();
+  if (image.path.empty()) {
+    throw Unsupported(
+        quoted(options) +
+        ": can't be spawned, for this program was run by the dynamic loader (ld.so program) and /proc can't "
+        "be read: run the program itself, or use StartMethod::fork");
+  }
+  if (!image.loader.empty()) {
+    image.loader.insert(image.loader.end(), arguments.begin() + 1, arguments.end());
+    arguments = std::move(image.loader);
+  }
   const Encoded message = encode_order(order);
 
   const os::Fd directory = open_cwd(options);
-  auto sockets = os::make_socket_pair();
-  if (!sockets) throw_launch_failure(sockets.failure(), options);
-  auto& [ours, theirs] = sockets.value();
+  // No other child may hold them: it would outlive this start, and keep either side from seeing the other's end.
+  std::array<os::UnforkedFd, 2> sockets;
+  if (auto made = os::make_unforked(sockets, os::make_socket_pair); !made)
+    throw_launch_failure(made.failure(), options);
+  auto& [ours, theirs] = sockets;
   std::vector<int> inherited{theirs.get()};
   os::Lifeline* lifeline = nullptr;
   os::ParentWatch watch;
@@ -195,21 +251,19 @@ void start_by_spawn(const Order& order, Running& running) {
                              std::to_string(os::self_pid()) + ":" + std::to_string(watch.lifeline) + ":" +
                              std::to_string(how_watched(watch)) + ":" + std::to_string(end.value().write.get());
   Environment environment(options, {marker});
-  std::vector<std::string> arguments = guard().arguments;
   std::vector<char*> argv;
   argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
 
   flush_all();
-  const std::string image = os::own_image();
-  auto child = os::spawn_child(image.c_str(), argv.data(), environment.get(), inherited, directory.get(),
+  auto child = os::spawn_child(image.path.c_str(), argv.data(), environment.get(), inherited, directory.get(),
                                std::move(end.value()));
   if (!child) throw_launch_failure(child.failure(), options);
   theirs.reset();
   if (lifeline != nullptr) lifeline->child_end().reset();
 
-  Midwife midwife(options, std::move(child.value()), std::move(ours));
+  Midwife midwife(options, std::move(child.value()), ours.get());
   midwife.send(message);
   const std::optional<ExitStatus> ended = midwife.await_answer();
   running.born(midwife.deliver(), ended);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // expect: Process: the target can't be called with these arguments (they arrive as rvalues, as with std::thread
-// expect: a non-const reference does not fit; results come back through a Queue, a Value or a Pipe)
+// expect: a target that takes a non-const reference does not fit
 
 #include <multiproc/process/process.hpp>
 

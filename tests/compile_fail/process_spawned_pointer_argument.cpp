@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: a raw pointer points into this process's memory; send the value, a std::string, or a SharedMemory
+// expect: a raw pointer points into this process's memory; send the value
 
 #include <multiproc/process/process.hpp>
 

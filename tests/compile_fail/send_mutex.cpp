@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expect: multiproc: not sendable: a mutex of this process does not work in another; share a multiproc::Lock
+// expect: multiproc: not sendable: a mutex of this process does not work in another; send what it
 
 #include <mutex>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // expect: multiproc: not sendable: a shared_ptr or weak_ptr shares within this process
+// expect: send the value that it points to
 
 #include <memory>
 

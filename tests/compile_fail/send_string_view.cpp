@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// expect: multiproc: not sendable: a view (string_view, span) borrows memory of this process; send a std::string or a
-// std::vector
+// expect: multiproc: not sendable: a view (string_view, span) borrows memory of this process
+// expect: send a std::string or a std::vector, which own it
 
 #include <string_view>
 

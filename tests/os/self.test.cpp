@@ -10,6 +10,7 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <linux/magic.h>
 #include <sched.h>
@@ -21,6 +22,7 @@
 
 #include "os/os_test.hpp"
 #include "support/in_child.hpp"
+#include "support/loader.hpp"
 
 namespace {
 
@@ -214,12 +216,42 @@ TEST(OwnImageTest, ExecutesThisProgramEvenAfterItsFileIsGone) {
   const auto copy = std::filesystem::path{testing::TempDir()} / ("os_self_test." + std::to_string(::getpid()));
   std::filesystem::copy_file(support::program("os_own_image"), copy);
 
-  const auto result = support::run_program(copy.string(), {copy.string()});
+  const auto result = support::run_program(copy.string(), {"delete", copy.string()});
   std::error_code gone;
   std::filesystem::remove(copy, gone);
 
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.out, "deleted\nsecond run\n");
+}
+
+// A program started by a relative path, from the folder that it lies in.
+support::ChildResult run_from_its_folder(const std::vector<std::string>& words) {
+  const std::filesystem::path file = support::program("os_own_image");
+  return support::in_child([&]() -> int {
+    std::filesystem::current_path(file.parent_path());
+    std::vector<char*> arguments;
+    std::vector<std::string> copies = words;
+    for (std::string& word : copies) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    ::execv(arguments[0], arguments.data());
+    return 127;
+  });
+}
+
+TEST(OwnImageTest, WithoutProcIsThePathOfTheStartWhereverTheProgramHasGone) {
+  for (const char* path : {"./os_own_image", "os_own_image", "../programs/os_own_image"}) {
+    EXPECT_EQ(run_from_its_folder({path, "without_proc"}).out, "elsewhere\nsecond run\n") << path;
+  }
+  EXPECT_EQ(support::run_program(support::program("os_own_image"), {"without_proc"}).out, "elsewhere\nsecond run\n");
+}
+
+TEST(OwnImageTest, OfAProgramThatTheLoaderRunsIsTheLoaderWithItsWords) {
+  const std::string loader = support::loader();
+  if (loader.empty()) GTEST_SKIP() << "a static program has none";
+
+  EXPECT_EQ(run_from_its_folder({loader, "./os_own_image", "again"}).out, "second run\n");
+  EXPECT_EQ(run_from_its_folder({loader, "--inhibit-cache", "./os_own_image", "again"}).out, "second run\n");
+  EXPECT_EQ(run_from_its_folder({loader, "./os_own_image", "without_proc"}).out, "elsewhere\nno way\n");
 }
 
 TEST(EnvironmentTest, IsWhatTheProcessHas) {

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -14,6 +15,7 @@
 
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -47,6 +49,17 @@ class SocketTest : public testing::Test {
     }
   }
 };
+
+// Until the process or thread sleeps in the kernel: it waits for us.
+void wait_until_asleep(pid_t id) {
+  for (;;) {
+    std::string text;
+    std::getline(std::ifstream("/proc/" + std::to_string(id) + "/stat"), text);
+    const auto end_of_name = text.rfind(')');
+    if (end_of_name == std::string::npos || text[end_of_name + 2] != 'R') return;
+    std::this_thread::yield();
+  }
+}
 
 std::vector<std::byte> pattern(std::size_t size) {
   std::vector<std::byte> bytes(size);
@@ -93,7 +106,7 @@ TEST_F(SocketTest, AMessageLargerThanTheSocketArrivesWholeThroughStormsOnBothSid
   Result<> result;
   {
     const os_test::SignalStorm storm;
-    std::this_thread::sleep_for(5ms);  // so that the sender meets a full socket
+    wait_until_asleep(sender.pid());  // it has met a full socket
     result = receive_all(there(), got, Deadline::never());
   }
 
@@ -143,6 +156,38 @@ TEST_F(SocketTest, SendingIntoAFullSocketWaitsOutTheDeadlineUnderAStormOfSignals
   EXPECT_GT(os_test::SignalStorm::signals(), 5);
 }
 
+TEST_F(SocketTest, SendSomeTakesWhatThereIsRoomForAndDoesNotWaitForMore) {
+  const std::vector<std::byte> much = pattern(std::size_t{16} << 20);
+
+  const auto sent = send_some(here(), much, Deadline::now());
+
+  ASSERT_TRUE(sent);
+  EXPECT_GT(sent.value(), 0U);
+  EXPECT_LT(sent.value(), much.size());
+  fill();
+  EXPECT_EQ(send_some(here(), much, Deadline::now()).error(), ETIMEDOUT);
+  std::vector<std::byte> arrived(sent.value());
+  ASSERT_TRUE(receive_all(there(), arrived, Deadline::now()));
+  EXPECT_TRUE(std::equal(arrived.begin(), arrived.end(), much.begin()));
+  pair_[1].reset();
+  EXPECT_EQ(send_some(here(), much, Deadline::now()).error(), EPIPE);
+}
+
+TEST_F(SocketTest, AMessageOfDescriptorsForWhichThereIsNoRoomIsNotSentInPart) {
+  fill();
+  const int fd[] = {here(), here()};
+  ASSERT_EQ(send_fds(here(), fd, Deadline::now()).error(), ETIMEDOUT);
+
+  std::vector<std::byte> sink(1 << 16);
+  while (receive_some(there(), sink, Deadline::now())) {
+  }
+  ASSERT_TRUE(send_fds(here(), fd, Deadline::now()));
+
+  const auto received = receive_fds(there(), 2, Deadline::now());
+  ASSERT_TRUE(received);
+  EXPECT_EQ(received.value().size(), 2U);
+}
+
 TEST_F(SocketTest, APastDeadlineStillTakesWhatIsThere) {
   std::array<std::byte, 3> buffer{};
   ASSERT_TRUE(send_all(here(), bytes_of("abc"), -1s));
@@ -185,8 +230,9 @@ TEST_F(SocketTest, APeerKilledWhileWeSendIsAnErrorAndNotAHang) {
   }};
   pair_[1].reset();
   fill();
+  const pid_t sender = ::gettid();
   std::thread killer{[&] {
-    std::this_thread::sleep_for(10ms);
+    wait_until_asleep(sender);
     ::kill(peer.pid(), SIGKILL);
   }};
 

@@ -180,7 +180,6 @@ TEST(FlushStreamsTest, TheLockIsOursAgainAndAgain) {
 TEST(DiscardStreamsTest, ForgetsWhatIsTheParentsToBringOut) {
   const Written written;
   std::fputs("parent's", written.stream());
-  prepare_flush_streams();
 
   os_test::PlainChild child{[&] {
     discard_streams();
@@ -196,7 +195,6 @@ TEST(DiscardStreamsTest, ForgetsWhatIsTheParentsToBringOut) {
 
 TEST(DiscardStreamsTest, AForkedChildIsReadyEvenIfAnotherThreadHeldAStream) {
   const Written held;
-  prepare_flush_streams();
   std::atomic<bool> over{false};
   std::thread writer{[&] {
     while (!over) {

@@ -16,8 +16,10 @@
 
 #include <gtest/gtest.h>
 
+#include "os/sanitizer.hpp"
 #include "process/wire.hpp"
 #include "support/in_child.hpp"
+#include "support/loader.hpp"
 
 namespace {
 
@@ -257,12 +259,63 @@ TEST(OwnImageTest, AProgramWhoseFolderIsGoneStillSpawns) {
 
 TEST(OwnImageTest, AProgramStartedByARelativePathSpawnsFromAnywhere) {
   const CopiedProgram copy("own_image");
-  const auto result = support::in_child([&]() -> int {
-    fs::current_path(fs::path(copy.path()).parent_path());
-    ::execl("own_image", "another name", "chdir", nullptr);
-    return 127;
-  });
-  EXPECT_EQ(result.out, "exit code 31\n") << result.err;
+  for (const char* how : {"chdir", "without_proc", "cwd"}) {
+    const auto result = support::in_child([&]() -> int {
+      fs::current_path(fs::path(copy.path()).parent_path());
+      ::execl("own_image", "another name", how, nullptr);
+      return 127;
+    });
+    EXPECT_EQ(result.out, "exit code 31\n") << how << ": " << result.err;
+  }
+}
+
+// `ld.so program`: /proc/self/exe is the loader then, and the program an argument of it.
+class LoaderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (loader_.empty()) GTEST_SKIP() << "a static program has none";
+    if (multiproc::os::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer may execute /proc/self/exe";
+  }
+  const std::string loader_ = support::loader();
+};
+
+TEST_F(LoaderTest, AProgramThatItRunsSpawnsThatProgramAndGivesItsArguments) {
+  const auto result = run_program(loader_, {program("guard_cases"), "plain", "", "two words"});
+
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(processes(result), 3);
+  EXPECT_EQ(count_of(result.out, "before the guard: [plain][][two words]"), 3) << result.out;
+  EXPECT_EQ(count_of(result.out, "target\n"), 2) << result.out;
+  EXPECT_EQ(count_of(result.out, "main: exit code 0\n"), 2) << result.out;
+}
+
+TEST_F(LoaderTest, ItsOptionsAreKept) {
+  const auto result =
+      run_program(loader_, {"--inhibit-cache", "--library-path", "/nowhere", program("guard_cases"), "plain"});
+
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(count_of(result.out, "target\n"), 2) << result.out;
+}
+
+TEST_F(LoaderTest, FunctionsAreFoundInAProgramThatItRuns) {
+  const auto result = run_program(loader_, {program("spawn_targets")});
+
+  EXPECT_TRUE(result.out.starts_with("1 2 3 4 5 6 7 ")) << result.out << result.err;
+}
+
+TEST_F(LoaderTest, AProgramStartedByARelativePathSpawnsFromAnywhere) {
+  const auto run = [&](const char* how) {
+    return support::in_child([&]() -> int {
+      fs::current_path(fs::path(program("own_image")).parent_path());
+      ::execl(loader_.c_str(), loader_.c_str(), "./own_image", how, nullptr);
+      return 127;
+    });
+  };
+  EXPECT_EQ(run("chdir").out, "exit code 31\n");
+
+  const std::string refusal = run("without_proc").out;
+  EXPECT_TRUE(refusal.starts_with("Unsupported: process '")) << refusal;
+  EXPECT_EQ(count_of(refusal, "StartMethod::fork"), 1) << refusal;
 }
 
 }  // namespace

@@ -41,6 +41,7 @@
 
 #include "os/fault.hpp"
 #include "process/print_family.hpp"
+#include "process/print_page.hpp"
 #include "support/in_child.hpp"
 #include "support/watchdog.hpp"
 
@@ -422,6 +423,9 @@ TEST(PrintTest, ARefusingStreamWithoutADescriptorIsAnError) {
   std::FILE* cookie = ::fopencookie(nullptr, "w", {nullptr, refuse, nullptr, nullptr});
 
   EXPECT_EQ(error_of([&] { println(cookie, "text"); }, ENOSPC).find("print: a stream without a descriptor: "), 0U);
+  std::fputs("held", cookie);
+  EXPECT_NE(error_of([&] { println(cookie, "text"); }, ENOSPC).find("; 4 that were held by the stream are lost)"),
+            std::string::npos);
 
   std::fclose(cookie);
 }
@@ -517,6 +521,45 @@ TEST(PrintTest, SpawnedAndForkedProcessesMixLines) {
   expect_all_whole(result.out, 4 * 300);
 }
 
+TEST(PrintTest, AProcessForkedBeforeMainMixesLinesToo) {
+  const auto result = support::run_program(support::program("print_before_main"));
+
+  EXPECT_EQ(result.status, 0) << result.err;
+  expect_all_whole(result.out, 3 * 200);
+}
+
+TEST(PrintTest, AFamilyHasOnePageFromTheFirst) {
+  const auto result = support::in_child([] {
+    println("before");
+    const int before = multiproc::detail::print_family_fd();
+    EXPECT_GE(before, 3);
+
+    const pid_t child = fork_to([&] {
+      if (multiproc::detail::print_family_fd() != before) throw std::runtime_error("another page");
+    });
+
+    EXPECT_EQ(wait_for(child), 0);
+    multiproc::detail::create_print_family();
+    EXPECT_EQ(multiproc::detail::print_family_fd(), before);
+  });
+
+  EXPECT_EQ(result.status, 0) << result.err;
+}
+
+TEST(PrintTest, AChildForkedDuringTheFirstPrintCanPrint) {
+  for (int i = 0; i < 50; ++i) {
+    const auto result = support::in_child([] {
+      std::thread printer([] { println("from a thread"); });
+      const pid_t child = fork_to([] { println("from a child"); });
+      printer.join();
+      EXPECT_EQ(wait_for(child), 0);
+    });
+
+    ASSERT_FALSE(result.timed_out);
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+}
+
 TEST(PrintTest, AnInterruptedWriteGoesOn) {
   const auto result = support::in_child([] {
     struct sigaction handler {};
@@ -553,7 +596,7 @@ TEST(PrintTest, ANonBlockingPipeIsWaitedForAndLosesNothing) {
 class SharedPage {
  public:
   SharedPage() {
-    multiproc::detail::create_print_family(true);
+    multiproc::detail::create_print_family();
     auto mapped = multiproc::os::map_shared(multiproc::detail::print_family_fd(), sizeof(multiproc::detail::PrintPage));
     mapping_ = std::move(mapped).or_throw("the print family");
   }
@@ -564,10 +607,10 @@ class SharedPage {
 
   // Whether a long print of `printer` is on its way.
   bool prints_long(pid_t printer) const {
-    constexpr std::uint64_t kLong = 2;
-    return std::any_of((*this)->slots.begin(), (*this)->slots.end(), [&](const auto& slot) {
+    using namespace multiproc::detail;
+    return std::any_of((*this)->slots.begin(), (*this)->slots.end(), [&](const PrintSlot& slot) {
       const std::uint64_t owner = slot.owner.load();
-      return owner % 16 == kLong && multiproc::os::pid_of(owner / 16) == printer;
+      return state_of(owner) == kLong && multiproc::os::pid_of(mark_of(owner)) == printer;
     });
   }
 
@@ -922,19 +965,37 @@ TEST(PrintTest, TheDefaultOfSigpipeStaysForEverybodyElse) {
   EXPECT_EQ(result.status, -SIGPIPE);
 }
 
-TEST(PrintTest, AProgramThatSetsTheDefaultAgainIsNotKilledEither) {
+TEST(PrintTest, AProgramThatChangesSigpipeBetweenTwoPrintsIsNotKilled) {
   const auto result = support::in_child([] {
     Pipe pipe;
     ::dup2(pipe.write_end, 1);
     println("fine");
     Pipe::close_end(pipe.read_end);
-    std::signal(SIGPIPE, SIG_DFL);
-    std::this_thread::sleep_for(1ms);  // a look at the handler is trusted for some microseconds
-
-    EXPECT_THROW(println("broken"), SystemError);
+    for (int i = 0; i < 200; ++i) {
+      std::signal(SIGPIPE, SIG_IGN);
+      EXPECT_THROW(println("broken"), SystemError);
+      std::signal(SIGPIPE, SIG_DFL);
+      EXPECT_THROW(println("broken"), SystemError);
+    }
   });
 
   EXPECT_EQ(result.status, 0) << result.err;
+}
+
+TEST(PrintTest, WhatTheProgramDoesWithSigpipeIsLeftAlone) {
+  const auto result = support::in_child([] {
+    std::signal(SIGPIPE, SIG_DFL);
+
+    println("short");
+    println("{}", std::string(kMiB, 'x'));
+
+    struct sigaction now {};
+    ::sigaction(SIGPIPE, nullptr, &now);
+    EXPECT_EQ(now.sa_handler, SIG_DFL);
+    ::raise(SIGPIPE);
+  });
+
+  EXPECT_EQ(result.status, -SIGPIPE);
 }
 
 volatile std::sig_atomic_t broken_pipes = 0;
@@ -988,6 +1049,99 @@ TEST(PrintTest, AFullDiskIsAnError) {
         "print: standard output: No space left on device (0 of 6 bytes went out). Make room there and print again "
         "what is missing");
     EXPECT_THROW(println("{}", std::string(kMiB, 'x')), SystemError);
+  });
+
+  EXPECT_EQ(result.status, 0) << result.err;
+}
+
+TEST(PrintTest, WhatStdioHeldIsThereForTheNextPrintAfterAFailure) {
+  for (const std::size_t size : {std::size_t{10}, 20 * kKiB}) {
+    const TemporaryFile file;
+    const auto result = support::in_child([&] {
+      ::dup2(::open("/dev/full", O_WRONLY | O_CLOEXEC), 1);
+      std::printf("held by stdio\n");
+
+      EXPECT_EQ(
+          error_of([&] { println("{}", std::string(size, 'x')); }, ENOSPC)
+              .find(fmt::format("print: standard output: No space left on device (0 of {} bytes went out; 14 that "
+                                "were held by the stream stay there)",
+                                size + 15)),
+          0U);
+
+      ::dup2(file.fd, 1);
+      std::printf("and more\n");
+      println("next");
+    });
+
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(text_of_file(file.path), "held by stdio\nand more\nnext\n");
+  }
+}
+
+TEST(PrintTest, WhatACoutOfItsOwnHeldIsThereForTheNextPrintAfterAFailure) {
+  const TemporaryFile file;
+  const auto result = support::in_child([&] {
+    std::ios::sync_with_stdio(false);
+    ::dup2(::open("/dev/full", O_WRONLY | O_CLOEXEC), 1);
+    std::printf("by stdio\n");
+    std::cout << "by cout\n";
+
+    EXPECT_NE(error_of([] { println("lost"); }, ENOSPC).find("17 that were held by the stream stay there"),
+              std::string::npos);
+
+    ::dup2(file.fd, 1);
+    std::cout << "and more\n";
+    println("next");
+  });
+
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(text_of_file(file.path), "by stdio\nby cout\nand more\nnext\n");
+}
+
+TEST(PrintTest, OfWhatStdioHeldOnlyTheRestIsPutBack) {
+  const TemporaryFile file;
+  const auto result = support::in_child([&] {
+    ::dup2(file.fd, 1);
+    std::signal(SIGXFSZ, SIG_IGN);
+    rlimit limit{};
+    ::getrlimit(RLIMIT_FSIZE, &limit);
+    const rlim_t before = std::exchange(limit.rlim_cur, 7);
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    std::printf("line 1\nline 2\n");
+
+    EXPECT_EQ(
+        error_of([&] { println("lost"); }, EFBIG)
+            .find("print: standard output: File too large (7 of 19 bytes went out; 7 that were held by the stream "
+                  "stay there)"),
+        0U);
+
+    limit.rlim_cur = before;
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    println("next");
+  });
+
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(text_of_file(file.path), "line 1\nline 2\nnext\n");
+}
+
+TEST(PrintTest, OfAWideStreamTooWhatDidNotGoOutIsCounted) {
+  std::FILE* wide = std::fopen("/dev/full", "w");
+  std::fputws(L"held", wide);
+
+  EXPECT_NE(error_of([&] { println(wide, ""); }, ENOSPC).find("; 4 that were held by the stream stay there)"),
+            std::string::npos);
+
+  std::fclose(wide);
+}
+
+TEST(PrintTest, WhatABrokenPipeLosesIsCounted) {
+  const auto result = support::in_child([] {
+    Pipe pipe;
+    ::dup2(pipe.write_end, 1);
+    Pipe::close_end(pipe.read_end);
+    std::printf("held");
+    EXPECT_NE(error_of([] { println(""); }, EPIPE).find("; 4 that were held by the stream are lost)"),
+              std::string::npos);
   });
 
   EXPECT_EQ(result.status, 0) << result.err;

@@ -4,6 +4,12 @@
 //
 // Every descriptor of this library is close-on-exec from birth and never one of 0, 1 and 2: a program that closed its
 // standard streams must not find its output in one of our pipes. What makes descriptors goes through above_stdio().
+//
+// Limit: no call of the kernel that makes a descriptor takes a lowest number. In a process that runs with 0, 1 or 2
+// closed a new one stands there until above_stdio() has moved it, some microseconds, and what another thread writes to
+// that stream at this very moment goes into it. Let such a program open /dev/null there before it starts a thread.
+//
+// Forked children have copies of all of them: see unforked_fd.hpp.
 #pragma once
 
 #include <cstddef>

@@ -40,19 +40,17 @@ Result<Target> target_of(int fd) noexcept;
 Result<Target> target_of(pid_t process, int fd) noexcept;
 
 /// Writes `parts` one after the other, in one system call where the kernel takes them. Goes on after signals and after
-/// a short write, waits while a non-blocking descriptor has no room. SIGPIPE is held back meanwhile: a reader that is
-/// gone is EPIPE. `written` receives how many bytes went out, also on failure. Up to kMostParts parts. Blocks; any
-/// thread.
+/// a short write, waits while a non-blocking descriptor has no room. A reader that is gone is EPIPE and never SIGPIPE,
+/// whatever the program does with that signal, before or meanwhile: the call itself asks for none (RWF_NOSIGNAL, Linux
+/// 6.18); an older kernel is kept from delivering it by BrokenPipeSignalHeld. `written` receives how many bytes went
+/// out, also on failure. Up to kMostParts parts. Blocks; any thread.
 Result<> write_quietly(int fd, std::span<const std::string_view> parts, std::size_t& written) noexcept;
 
-/// The same for one short text, at the cost of a bare write(2): holding a signal back takes two system calls, as much
-/// as half the write. Where the program leaves SIGPIPE at its default, a handler of ours takes its place for good; it
-/// ends the process just as the default does, unless the signal comes from a write_line(). Whether it is still there is
-/// looked up again when the last look is some ten microseconds old. Where the program has a handler: write_quietly.
-Result<> write_line(int fd, std::string_view line, std::size_t& written) noexcept;
+/// The same for one text.
+Result<> write_quietly(int fd, std::string_view text, std::size_t& written) noexcept;
 
 /// Holds SIGPIPE back from the calling thread while it lives; take_away() removes the one that a write of ours raised,
-/// and leaves one that was pending before.
+/// and leaves one that was pending before or that somebody sent meanwhile.
 class BrokenPipeSignalHeld {
  public:
   BrokenPipeSignalHeld() noexcept;

@@ -5,6 +5,7 @@
 
 #include <csignal>  // pid_t
 #include <string>
+#include <vector>
 
 namespace multiproc::os {
 
@@ -22,8 +23,19 @@ unsigned thread_count() noexcept;
 /// at least 1. Reads /proc and /sys: not for hot paths.
 unsigned usable_cpus();
 
-/// A path that executes the image of this process, even after the file was deleted or replaced.
-std::string own_image();
+/// What executes the image of this process once more.
+struct OwnImage {
+  /// Empty: there is no way. The program was run by the dynamic loader (`ld.so program`), and /proc can't be read.
+  std::string path;
+  /// Where the program was run by the loader: "ld.so", its options, the program. They stand in place of the program's
+  /// argv[0], which the new process finds to be the last of them. Otherwise empty.
+  std::vector<std::string> loader;
+};
+
+/// /proc/self/exe, which is the image even after its file was deleted or replaced. Without /proc, and for what the
+/// loader is to run, it is the path by which the program was started, wherever this process has gone since. (The
+/// loader's options stay as they were given: a relative folder in them is one of the new process.)
+OwnImage own_image();
 
 /// The environment of this process: "NAME=value" strings, then a null pointer.
 char** environment() noexcept;

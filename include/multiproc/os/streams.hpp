@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // multiproc/os/streams.hpp: bringing out what the stdio streams of this process hold.
+//
+// Both functions may be called in a forked child, whatever other threads did at the fork: what they need from the
+// loader is looked up when the program is loaded.
 #pragma once
 
 namespace multiproc::os {
@@ -14,8 +17,5 @@ void flush_streams() noexcept;
 /// Forgets what the streams hold. For a forked child: it is the parent's, who will bring it out. Only where the parent
 /// could not flush before (another thread was writing, the disk was full) is there anything to forget.
 void discard_streams() noexcept;
-
-/// Looks up what flush_streams() needs, so that a forked child finds it.
-void prepare_flush_streams() noexcept;
 
 }  // namespace multiproc::os

@@ -8,6 +8,10 @@
 //
 // A spawned child is a fresh run of the same program. What stands before main_guard(), static constructors and their
 // output included, runs once in every such child; what stands after it runs in the real main alone.
+//
+// What stands before it may fork and execute as it likes. A process that it forks in a spawned child keeps a copy of
+// the socket of that child's start, of which it can make nothing: parent and child wait for each other, not for it.
+// What it executes sees neither the socket nor that it stands below a start.
 #pragma once
 
 namespace multiproc {

@@ -35,14 +35,13 @@ enum class Reason {
 #define MULTIPROC_REFERENCE "a reference refers into this process's memory; send the value"
 #define MULTIPROC_VIEW \
   "a view (string_view, span) borrows memory of this process; send a std::string or a std::vector, which own it"
-#define MULTIPROC_SHARED_POINTER \
-  "a shared_ptr or weak_ptr shares within this process; send the value, or share it in a SharedMemory"
+#define MULTIPROC_SHARED_POINTER "a shared_ptr or weak_ptr shares within this process; send the value that it points to"
 #define MULTIPROC_POLYMORPHIC \
   "a pointer to a class with virtual functions may hold a derived class; send the values, e.g. in a std::variant"
 #define MULTIPROC_REFERENCE_WRAPPER "a std::reference_wrapper refers into this process's memory; send the value"
 #define MULTIPROC_FUNCTION \
   "a std::function hides what it captured; send a function pointer, a captureless lambda, or a functor with serialize"
-#define MULTIPROC_LOCK "a mutex of this process does not work in another; share a multiproc::Lock"
+#define MULTIPROC_LOCK "a mutex of this process does not work in another; send what it guards, without it"
 #define MULTIPROC_THREAD "a thread belongs to its process; send what it shall work on, and start it there"
 #define MULTIPROC_ARRAY "a C array can't be returned by a receiver; send a std::string, a std::array or a std::vector"
 #define MULTIPROC_CONST_WITH_ARRAY \
