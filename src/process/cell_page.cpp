@@ -39,9 +39,9 @@ void* take_cell(std::size_t size) {
   return ::operator new(size);
 }
 
-void give_cell(void* at, std::size_t size) noexcept {
+void give_cell(void* at) noexcept {
   const std::size_t offset = reinterpret_cast<std::uintptr_t>(at) - reinterpret_cast<std::uintptr_t>(page.cells);
-  if (offset >= sizeof page.cells) return ::operator delete(at, size);
+  if (offset >= sizeof page.cells) return ::operator delete(at);
   page.used.fetch_and(~(1U << offset / kCell), std::memory_order_release);
 }
 

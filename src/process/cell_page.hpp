@@ -21,7 +21,7 @@ struct CellAllocator {
   CellAllocator(const CellAllocator<U>&) noexcept {}
 
   T* allocate(std::size_t count) { return static_cast<T*>(take_cell(count * sizeof(T))); }
-  void deallocate(T* at, std::size_t count) noexcept { give_cell(at, count * sizeof(T)); }
+  void deallocate(T* at, std::size_t) noexcept { give_cell(at); }
 
   template <class U>
   bool operator==(const CellAllocator<U>&) const noexcept {

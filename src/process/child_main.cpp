@@ -42,7 +42,7 @@ template <class Char>
   static constinit std::atomic<const void*> known{nullptr};
   const std::basic_streambuf<Char>& buffer = *stream.rdbuf();
   const void* table = nullptr;
-  std::memcpy(&table, &buffer, sizeof table);
+  std::memcpy(&table, static_cast<const void*>(&buffer), sizeof table);
   if (table == known.load(std::memory_order_relaxed)) return;
   if (typeid(buffer) == typeid(__gnu_cxx::stdio_sync_filebuf<Char>)) return known.store(table);
 #endif
@@ -105,7 +105,7 @@ void tell_uncaught() noexcept {
 }
 
 // No check for null: to UBSan the exception of pthread_exit, which has no address, is a null reference.
-[[noreturn, gnu::hot, gnu::no_sanitize("null")]] void run_target(Task& task, void (*end)(int) noexcept) noexcept {
+[[noreturn, gnu::hot]] __attribute__((no_sanitize("null"))) void run_target(Task& task, void (*end)(int) noexcept) noexcept {
   int code = 0;
   try {
     task.run();

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <iostream>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -40,8 +41,7 @@ struct Text {
 
   /// What of `part` is behind the first `count` bytes.
   std::string_view rest_of(Part part, std::size_t count) const noexcept {
-    for (int before = 0; before < part; ++before)
-      count -= std::min(count, parts[static_cast<std::size_t>(before)].size());
+    for (const std::string_view before : std::span(parts).first(part)) count -= std::min(count, before.size());
     return parts[part].substr(std::min(count, parts[part].size()));
   }
 
@@ -153,7 +153,7 @@ struct Print {
     }
     held.kept += all;
     put_back(stream, of_stdio);
-    put_back(name == kStdout ? std::cout : std::cerr, of_stream);
+    put_back(stream == stdout ? std::cout : std::cerr, of_stream);
     put_back(std::clog, of_log);
   }
 };
@@ -179,7 +179,8 @@ void show_in_parts(std::FILE* stream, int fd, bool takes_iostreams, std::string_
   print.run();
 }
 
-// What nearly every print is. Only here do nanoseconds count: everything together may cost a third of the write.
+// What nearly every print is. Only here do nanoseconds count: formatting and all this shall cost little beside the
+// write.
 bool show_short_line(std::FILE* stream, int fd, std::string_view line) {
   const PrintStream name = name_of(stream, fd);
   if (name == kOther || line.size() > os::kWholeWrite || !holds_nothing(stream)) return false;

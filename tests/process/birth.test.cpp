@@ -165,7 +165,7 @@ TEST(BirthTest, AChildThatIsForkedDuringAStartKeepsNothingOfItsSocket) {
     EXPECT_EQ(child.exitcode(), 0);
   }};
   (void)here.hear();
-  EXPECT_EQ(sockets_here(), before + 1);
+  EXPECT_GE(sockets_here(), before + 1);  // and the child's end, if the child was quicker than the starter
 
   const pid_t plain = ::fork();
   if (plain == 0) ::_exit(sockets_here() - before);

@@ -77,7 +77,7 @@ namespace detail {
 /// Memory for what a start needs, close together where it is small: see src/process/cell_page.hpp. For alignments up to
 /// that of operator new.
 void* take_cell(std::size_t size);
-void give_cell(void* at, std::size_t size) noexcept;
+void give_cell(void* at) noexcept;
 
 /// A callable with its arguments, its type forgotten.
 class Task {
@@ -88,10 +88,10 @@ class Task {
   virtual ~Task() = default;
 
   static void* operator new(std::size_t size) { return take_cell(size); }
-  static void operator delete(void* at, std::size_t size) noexcept { give_cell(at, size); }
+  static void operator delete(void* at) noexcept { give_cell(at); }
   static void* operator new(std::size_t size, std::align_val_t alignment) { return ::operator new(size, alignment); }
-  static void operator delete(void* at, std::size_t size, std::align_val_t alignment) noexcept {
-    ::operator delete(at, size, alignment);
+  static void operator delete(void* at, std::align_val_t alignment) noexcept {
+    ::operator delete(at, alignment);
   }
 
   /// Calls it, once. What it throws comes through.
