@@ -30,7 +30,7 @@ static_assert(kWholeWrite == PIPE_BUF);
 namespace {
 
 // Of Linux 6.18: the write answers EPIPE and raises no SIGPIPE. Older kernels refuse a flag they don't know. To a pipe
-// this costs a quarter more than a bare write, holding the signal back by the mask twice as much as one.
+// this costs up to a quarter more than a bare write, holding the signal back by the mask up to as much again.
 constexpr int kNoSignal = 0x100;  // RWF_NOSIGNAL
 
 enum class Known : unsigned char { kNotYet, kYes, kNo };
@@ -60,8 +60,7 @@ bool is_for_another_try(int error) noexcept {
 }
 
 // One write without SIGPIPE: its errno, or 0 and in `put` how much went out.
-[[gnu::noinline, gnu::cold]] int put_with_signal_held(int fd, const iovec* parts, int count,
-                                                      std::size_t& put) noexcept {
+[[gnu::noinline]] int put_with_signal_held(int fd, const iovec* parts, int count, std::size_t& put) noexcept {
   const BrokenPipeSignalHeld held;
   if (const int error = fault::injected("writev")) return error;
   const ssize_t gone = count == 1 ? ::write(fd, parts->iov_base, parts->iov_len) : ::writev(fd, parts, count);

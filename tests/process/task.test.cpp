@@ -180,8 +180,8 @@ TEST_P(TaskTest, RunsFunctorsWithSerialize) {
 }
 
 TEST_P(TaskTest, RunsALambdaWhoseCapturesWereSaidToBeValues) {
-  const int one = 1;
-  const double half = 0.5;
+  int one = 1;
+  double half = 0.5;
   const std::array<int, 3> three{1, 2, 3};
   EXPECT_EQ(
       exitcode_of(
@@ -195,8 +195,8 @@ TEST_P(TaskTest, ACopiedLambdaMayChangeItsCaptures) {
 
 TEST_P(TaskTest, ACopiedLambdaMayCaptureManyValuesOfOddSizes) {
   const std::array<char, 5> five{'a', 'b', 'c', 'd', 'e'};
-  const char one = 'x';
-  const std::uint64_t big = 0x0123456789abcdef;
+  char one = 'x';
+  std::uint64_t big = 0x0123456789abcdef;
   const Wire wire;
   Process child{options(), copied([five, one, big](const std::string& path) {
                   Wire::tell(path, std::string(five.begin(), five.end()) + one + std::to_string(big));
