@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstdio>
 #include <ctime>
@@ -73,7 +74,104 @@ bool is_for_another_try(int error) noexcept {
   return error;
 }
 
+// When SIGPIPE was last seen to do nothing to writes of ours; 0: look. kNever: exempt_from_sigpipe() was not called.
+constexpr std::uint64_t kNever = UINT64_MAX;
+constinit std::atomic<std::uint64_t> looked_at{kNever};
+constexpr std::uint64_t kTrustTicks = 20'000;  // some ten microseconds
+
+// Set while this thread is in a write of ours.
+constinit thread_local volatile std::sig_atomic_t writes = 0;
+
+// A clock that costs a few nanoseconds, and need only be right about microseconds.
+std::uint64_t rough_ticks() noexcept {
+#if defined(__x86_64__)
+  return __builtin_ia32_rdtsc();
+#else
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+#endif
+}
+
+bool is_of_a_write(const siginfo_t& info) noexcept {
+  return info.si_code == SI_USER && info.si_pid == ::getpid();
+}
+
+// For all but writes of ours the end that SIG_DFL would have been.
+void on_broken_pipe(int, siginfo_t* info, void*) noexcept {
+  if (writes != 0 && is_of_a_write(*info)) return;  // the write answers EPIPE
+  const int kept = errno;
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  ::sigaction(SIGPIPE, &standard, nullptr);
+  ::raise(SIGPIPE);  // comes as this handler returns
+  errno = kept;
+}
+
+bool is_ours(const struct sigaction& current) noexcept {
+  return (current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == on_broken_pipe;
+}
+
+// A module that is unloaded takes its handler along.
+struct AtUnload {
+  ~AtUnload() {
+    looked_at.store(kNever);
+    struct sigaction current {};
+    if (::sigaction(SIGPIPE, nullptr, &current) != 0 || !is_ours(current)) return;
+    current = {};
+    current.sa_handler = SIG_DFL;
+    ::sigaction(SIGPIPE, &current, nullptr);
+  }
+} const at_unload;
+
+[[gnu::noinline]] bool look_whether_exempt(std::uint64_t now) noexcept {
+  struct sigaction current {};
+  if (::sigaction(SIGPIPE, nullptr, &current) != 0) return false;
+  const bool is_ignored = (current.sa_flags & SA_SIGINFO) == 0 && current.sa_handler == SIG_IGN;
+  if (!is_ignored && !is_ours(current)) return false;
+  looked_at.store(now, std::memory_order_relaxed);
+  return true;
+}
+
+bool is_exempt() noexcept {
+  const std::uint64_t looked = looked_at.load(std::memory_order_relaxed);
+  if (looked == kNever || fault::injected("sigaction") != 0) return false;
+  const std::uint64_t now = rough_ticks();
+  return now - looked < kTrustTicks || look_whether_exempt(now);
+}
+
+void take_own_sigpipe() noexcept {
+  const int kept = errno;
+  sigset_t only;
+  ::sigemptyset(&only);
+  ::sigaddset(&only, SIGPIPE);
+  constexpr std::timespec kNoWait{};
+  siginfo_t info{};
+  int signal = 0;
+  do {
+    signal = ::sigtimedwait(&only, &info, &kNoWait);
+  } while (signal < 0 && errno == EINTR);
+  if (signal == SIGPIPE && !is_of_a_write(info)) {  // somebody sent it meanwhile: it comes when we are done
+    ::syscall(SYS_rt_sigqueueinfo, ::getpid(), SIGPIPE, &info);
+  }
+  errno = kept;
+}
+
+// The bare write.
+[[gnu::always_inline]] inline int put_exempt(int fd, const iovec* parts, int count, std::size_t& put) noexcept {
+  if (const int error = fault::injected("write")) return error;
+  writes = 1;
+  const ssize_t gone = count == 1 ? ::write(fd, parts->iov_base, parts->iov_len) : ::writev(fd, parts, count);
+  writes = 0;
+  if (gone >= 0) {
+    put = static_cast<std::size_t>(gone);
+    return 0;
+  }
+  const int error = errno;
+  if (error == EPIPE) take_own_sigpipe();  // pending, where this thread blocks it
+  return error;
+}
+
 [[gnu::always_inline]] inline int put_quietly(int fd, const iovec* parts, int count, std::size_t& put) noexcept {
+  if (is_exempt()) return put_exempt(fd, parts, count, put);
   if (no_signal.load(std::memory_order_relaxed) != Known::kNo) {
     int error = fault::injected("pwritev2");
     if (error == 0) {
@@ -109,6 +207,18 @@ struct flock turn_byte(short type) noexcept {
 }
 
 }  // namespace
+
+void exempt_from_sigpipe() noexcept {
+  struct sigaction current {};
+  if (::sigaction(SIGPIPE, nullptr, &current) != 0) return;
+  if ((current.sa_flags & SA_SIGINFO) == 0 && current.sa_handler == SIG_DFL) {
+    struct sigaction ours {};
+    ours.sa_sigaction = on_broken_pipe;
+    ours.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+    ::sigaction(SIGPIPE, &ours, nullptr);
+  }
+  looked_at.store(0);
+}
 
 Result<Target> target_of(int fd) noexcept {
   if (const int error = fault::injected("fstat")) return Failure{"fstat", error};
@@ -185,22 +295,7 @@ BrokenPipeSignalHeld::~BrokenPipeSignalHeld() {
 }
 
 void BrokenPipeSignalHeld::take_away() const noexcept {
-  if (was_pending_) return;
-  const int kept = errno;
-  sigset_t only;
-  ::sigemptyset(&only);
-  ::sigaddset(&only, SIGPIPE);
-  constexpr std::timespec kNoWait{};
-  siginfo_t info{};
-  int signal = 0;
-  do {
-    signal = ::sigtimedwait(&only, &info, &kNoWait);
-  } while (signal < 0 && errno == EINTR);
-  const bool is_of_a_write = info.si_code == SI_USER && info.si_pid == ::getpid();
-  if (signal == SIGPIPE && !is_of_a_write) {  // somebody sent it meanwhile: it comes when we are done
-    ::syscall(SYS_rt_sigqueueinfo, ::getpid(), SIGPIPE, &info);
-  }
-  errno = kept;
+  if (!was_pending_) take_own_sigpipe();
 }
 
 Result<> RecordLock::take(int fd) noexcept {

@@ -105,7 +105,8 @@ void tell_uncaught() noexcept {
 }
 
 // No check for null: to UBSan the exception of pthread_exit, which has no address, is a null reference.
-[[noreturn, gnu::hot]] __attribute__((no_sanitize("null"))) void run_target(Task& task, void (*end)(int) noexcept) noexcept {
+[[noreturn, gnu::hot]] __attribute__((no_sanitize("null"))) void run_target(Task& task,
+                                                                            void (*end)(int) noexcept) noexcept {
   int code = 0;
   try {
     task.run();

@@ -18,6 +18,7 @@
 #include <multiproc/error.hpp>
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/os/launch.hpp>
+#include <multiproc/os/output.hpp>
 #include <multiproc/os/poll.hpp>
 #include <multiproc/os/self.hpp>
 #include <multiproc/os/socket.hpp>
@@ -218,6 +219,7 @@ void main_guard(int argc, char** argv) {
   auto* const arguments = new std::vector<std::string>(argv, argv + (argc > 0 ? argc : 0));
   if (arguments->empty()) arguments->emplace_back("multiproc");
   guard.arguments = arguments;  // for good: exit handlers may still start processes
+  os::exempt_from_sigpipe();
   if (detail::parent_socket >= 0) detail::live_as_spawned(argc > 0 ? argv[0] : nullptr);
   detail::create_print_family();
 }

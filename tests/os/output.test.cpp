@@ -48,6 +48,11 @@ TEST(OutputTest, PartsGoOutInTheirOrderAndEmptyOnesDoNotCount) {
   EXPECT_EQ(read_from(pipe.value().read.get()), "abcd");
 }
 
+// As in a program without main_guard(), which asks for the bare write.
+struct NotExempt {
+  const Refusing refusing{"sigaction", EINVAL, 1, 1'000'000};
+};
+
 // A kernel that knows no RWF_NOSIGNAL: then the signal is held back. What this process learns of its kernel it learns
 // once, so that tests which refuse the call do so in a child.
 struct OldKernel {
@@ -59,6 +64,7 @@ void by_both_ways(Body body) {
   for (const bool is_old : {false, true}) {
     SCOPED_TRACE(is_old ? "the signal held back" : "as this kernel does it");
     const auto result = support::in_child([&] {
+      const NotExempt careful;
       const auto old = is_old ? std::make_unique<OldKernel>() : nullptr;
       body();
     });
@@ -72,6 +78,7 @@ TEST(OutputTest, SignalsAndAFullPipeAreNoFailures) {
   for (const int error : {EINTR, EAGAIN}) {
     const Refusing refusing("pwritev2", error, 1, 2);
     const Refusing refusing_old("writev", error, 1, 2);
+    const Refusing refusing_exempt("write", error, 1, 2);
     EXPECT_TRUE(write_quietly(pipe.value().write.get(), "x", written)) << error;
     EXPECT_EQ(written, 1U);
     EXPECT_EQ(read_from(pipe.value().read.get()), "x");
@@ -83,6 +90,7 @@ TEST(OutputTest, AFailureSaysWhatWentOut) {
   std::size_t written = 7;
   const Refusing refusing("pwritev2", EIO);
   const Refusing refusing_old("writev", EIO);
+  const Refusing refusing_exempt("write", EIO);
 
   const auto result = write_quietly(pipe.value().write.get(), "x", written);
 
@@ -106,6 +114,7 @@ TEST(OutputTest, OnlyWhereTheKernelDoesNotKnowTheFlagIsItNotAskedAgain) {
   const auto result = support::in_child([] {
     const auto pipe = multiproc::os::make_pipe();
     std::size_t written = 0;
+    const NotExempt careful;
     const Refusing refusing("pwritev2", EOPNOTSUPP, 1, 2);  // the write, and the question whether it is the kernel
 
     for (int i = 0; i < 5; ++i) EXPECT_TRUE(write_quietly(pipe.value().write.get(), "x", written));
@@ -172,6 +181,40 @@ TEST(OutputTest, ASignalOfTheProgramsOwnStaysPending) {
     EXPECT_EQ(write_quietly(pipe.value().write.get(), "x", written).error(), EPIPE);
     EXPECT_TRUE(is_sigpipe_pending());
   });
+}
+
+TEST(OutputTest, WhereTheDefaultIsLeftToUsABareWriteIsAnErrorToo) {
+  const auto result = support::in_child([] {
+    std::signal(SIGPIPE, SIG_DFL);
+    multiproc::os::exempt_from_sigpipe();
+    auto pipe = multiproc::os::make_pipe();
+    pipe.value().read.reset();
+    std::size_t written = 0;
+    for (const int how : {SIG_UNBLOCK, SIG_BLOCK}) {
+      block_sigpipe(how);
+      EXPECT_EQ(write_quietly(pipe.value().write.get(), "x", written).error(), EPIPE);
+      EXPECT_FALSE(is_sigpipe_pending());
+    }
+    block_sigpipe(SIG_UNBLOCK);
+    ::raise(SIGPIPE);
+  });
+  EXPECT_EQ(result.status, -SIGPIPE) << "the default of everybody else; " << result.out << result.err;
+}
+
+TEST(OutputTest, ADispositionThatTheProgramChoseStands) {
+  const auto result = support::in_child([] {
+    static volatile std::sig_atomic_t arrived = 0;
+    std::signal(SIGPIPE, [](int) { arrived = arrived + 1; });
+    multiproc::os::exempt_from_sigpipe();
+    auto pipe = multiproc::os::make_pipe();
+    pipe.value().read.reset();
+    std::size_t written = 0;
+    EXPECT_EQ(write_quietly(pipe.value().write.get(), "x", written).error(), EPIPE);
+    EXPECT_EQ(arrived, 0);
+    ::raise(SIGPIPE);
+    EXPECT_EQ(arrived, 1);
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
 TEST(OutputTest, ASignalThatIsSentWhileItIsHeldBackComesAfterwards) {

@@ -401,9 +401,11 @@ TEST_P(EndTest, AnUncaughtExceptionWhenNoMemoryIsLeftIsToldAllTheSame) {
   if (SANITIZED) GTEST_SKIP() << "a sanitizer's own mappings are larger than any limit";
   const auto result = in_child([] {
     Process child{options({.limits = {.memory_bytes = 1U << 30}}), [] {
+                    void* volatile kept = nullptr;  // or the compiler sees that nobody needs it
                     for (std::size_t size = 1U << 24; size >= 16; size /= 2) {
-                      while (std::malloc(size) != nullptr) {
-                      }
+                      do {
+                        kept = std::malloc(size);
+                      } while (kept != nullptr);
                     }
                     throw std::bad_alloc();
                   }};

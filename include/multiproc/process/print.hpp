@@ -13,13 +13,14 @@
 //             comes out together with the text, in one piece.
 // Death       A process that is killed in the middle of a print holds nobody up. It may leave a part of its text; the
 //             next text that is printed there by one of its relatives begins on a new line.
-// Trouble     A reader that has gone is EPIPE and never SIGPIPE, whatever the program does with that signal, which is
-//             left alone. That, a full disk, a closed stdout: SystemError, with how many bytes went out. What stdio or
-//             iostreams held and did not go out is put back there for the next print or flush, and the error's text
-//             counts it. Lost, and counted too, is only what nobody will read (EPIPE) and what a stream without a
-//             descriptor held, which glibc drops.
-// Cost        On Linux 6.18 a short line costs one system call, before that three: the signal must be held back. The
-//             first print or fork keeps one more descriptor open, close-on-exec.
+// Trouble     A reader that has gone is EPIPE and never SIGPIPE. (Within ten microseconds of another print, a program
+//             that called main_guard() and then gives SIGPIPE a disposition of its own has that for the print too.)
+//             That, a full disk, a closed stdout: SystemError, with how many bytes went out. What stdio or iostreams
+//             held and did not go out is put back there for the next print or flush, and the error's text counts it.
+//             Lost, and counted too, is only what nobody will read (EPIPE) and what a stream without a descriptor held,
+//             which glibc drops.
+// Cost        A short line costs one system call; without main_guard(), and before Linux 6.18, three: the signal must
+//             be held back. The first print or fork keeps one more descriptor open, close-on-exec.
 // Stands on   os/output.hpp, os/futex.hpp, os/memory.hpp.
 //
 // Any thread may call, also several at once, also before main() and after it; a signal handler may not. A call blocks

@@ -90,9 +90,7 @@ class Task {
   static void* operator new(std::size_t size) { return take_cell(size); }
   static void operator delete(void* at) noexcept { give_cell(at); }
   static void* operator new(std::size_t size, std::align_val_t alignment) { return ::operator new(size, alignment); }
-  static void operator delete(void* at, std::align_val_t alignment) noexcept {
-    ::operator delete(at, alignment);
-  }
+  static void operator delete(void* at, std::align_val_t alignment) noexcept { ::operator delete(at, alignment); }
 
   /// Calls it, once. What it throws comes through.
   virtual void run() = 0;
