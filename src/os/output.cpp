@@ -166,7 +166,10 @@ void take_own_sigpipe() noexcept {
     return 0;
   }
   const int error = errno;
-  if (error == EPIPE) take_own_sigpipe();  // pending, where this thread blocks it
+  if (error == EPIPE) {
+    take_own_sigpipe();                             // pending, where this thread blocks it
+    looked_at.store(0, std::memory_order_relaxed);  // from now on the disposition matters
+  }
   return error;
 }
 

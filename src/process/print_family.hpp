@@ -15,9 +15,6 @@ namespace multiproc::detail {
 
 /// Makes the family of this process, if it has none.
 void create_print_family() noexcept;
-inline void create_print_family(bool) noexcept {
-  create_print_family();
-}
 
 /// The descriptor for a spawned child, close-on-exec, or -1. It stays ours.
 int print_family_fd() noexcept;

@@ -63,7 +63,7 @@ void Process::start() {
                            detail::main_guard_remedy());
   }
   const StartMethod method = detail::resolve_start_method(options_.start_method, options_.name);
-  detail::create_print_family(false);
+  detail::create_print_family();
   const detail::Order order{*task_, options_, path_};
   // Before the fork: whatever this process writes after it costs it the copy of a page.
   running_ =
