@@ -17,6 +17,7 @@ namespace {
 // All ForkMutexes, taken in the order in which they were made. A handful: one for each list that this library keeps.
 constinit std::array<std::atomic<ForkMutex*>, 16> mutexes{};
 constinit std::atomic<std::size_t> mutex_count{0};
+constinit std::atomic<bool> is_registered{false};
 // How many of them this thread has taken for its fork. Others may be at theirs: glibc lets go of its own lock while it
 // runs a handler (since 2.36), so that the first of these mutexes is where they wait for each other.
 thread_local std::size_t taken = 0;
@@ -47,11 +48,11 @@ Result<> at_fork(void (*before)(), void (*after_in_parent)(), void (*after_in_ch
   return {};
 }
 
-ForkMutex::ForkMutex() noexcept {
-  static const bool registered = at_fork(take_all, release_all, release_all).ok();
-  (void)registered;
+bool ForkMutex::enlist() noexcept {
+  if (!is_registered.exchange(true)) (void)at_fork(take_all, release_all, release_all);
   const std::size_t mine = mutex_count.fetch_add(1, std::memory_order_relaxed);
   if (mine < mutexes.size()) mutexes[mine].store(this, std::memory_order_release);
+  return true;
 }
 
 }  // namespace multiproc::os

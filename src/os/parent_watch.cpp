@@ -67,7 +67,8 @@ struct LifelineList {
 
 // Made when the program is loaded: a thread may fork while another uses it for the first time. In no need of
 // destruction: children are reaped by exit handlers too.
-static LifelineList lifelines;
+static constinit LifelineList lifelines;
+[[maybe_unused]] static const bool is_enlisted = lifelines.mutex.enlist();
 
 LifelineList& LifelineList::get() noexcept {
   return lifelines;

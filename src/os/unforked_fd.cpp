@@ -28,7 +28,8 @@ struct UnforkedList {
 };
 
 // Made when the program is loaded: a thread may fork while another uses it for the first time.
-static UnforkedList list;
+static constinit UnforkedList list;
+[[maybe_unused]] static const bool is_enlisted = list.mutex.enlist();
 
 Result<> UnforkedList::be_ready() noexcept {
   if (is_registered) return {};

@@ -25,7 +25,8 @@ constinit char key = 0;
 constinit std::atomic<std::int64_t> put_at{0};  // when it was put in front last
 constexpr std::chrono::milliseconds kFresh{10};
 
-os::ForkMutex mutex;  // so that no thread forks while another holds the lock of glibc's list by our doing
+constinit os::ForkMutex mutex;  // so that no thread forks while another holds the lock of glibc's list by our doing
+[[maybe_unused]] const bool is_enlisted = mutex.enlist();
 
 thread_local bool takes_back = false;  // __cxa_finalize calls what it takes back
 

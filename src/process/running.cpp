@@ -51,8 +51,9 @@ constinit std::atomic<Book*> made{nullptr};
 constinit std::atomic<pid_t> made_by{0};
 constinit bool is_left_out = true;  // of forks; false before Linux 4.14: then a forked child finds its parent's book
 
-// Made when the program is loaded, and never in need of destruction: static Process objects may outlive it.
-os::ForkMutex book_mutex;
+// There before all static constructors, and in no need of destruction: static Process objects may outlive it.
+constinit os::ForkMutex book_mutex;
+[[maybe_unused]] const bool is_enlisted = book_mutex.enlist();
 
 std::span<std::byte> new_block() {
   auto block = os::map_left_out_of_forks(kBlock);

@@ -67,6 +67,7 @@ TEST(IsSingleThreadedTest, IsCertainUntilThereWasASecondThread) {
 
 TEST(ForkMutexTest, IsAMutex) {
   static ForkMutex mutex;
+  [[maybe_unused]] static const bool is_enlisted_mutex = mutex.enlist();
 
   ASSERT_TRUE(mutex.try_lock());
   std::thread{[] { EXPECT_FALSE(mutex.try_lock()); }}.join();
@@ -77,7 +78,9 @@ TEST(ForkMutexTest, IsAMutex) {
 
 TEST(ForkMutexTest, HeldByOtherThreadsAtTheForkItIsFreeInTheChildAndItsDataWhole) {
   static ForkMutex first;
+  [[maybe_unused]] static const bool is_enlisted_first = first.enlist();
   static ForkMutex second;
+  [[maybe_unused]] static const bool is_enlisted_second = second.enlist();
   static int pair[2]{};  // equal whenever nobody holds `first`
   std::atomic<bool> over{false};
   const auto hammer = [&](auto& mutex, auto work) {
@@ -114,6 +117,7 @@ TEST(ForkMutexTest, HeldByOtherThreadsAtTheForkItIsFreeInTheChildAndItsDataWhole
 
 TEST(ForkMutexTest, IsUsableInParentAndChildOfAChild) {
   static ForkMutex mutex;
+  [[maybe_unused]] static const bool is_enlisted_mutex = mutex.enlist();
   std::atomic<bool> over{false};
   std::thread other{[&] {
     while (!over) {
@@ -139,6 +143,7 @@ TEST(ForkMutexTest, IsUsableInParentAndChildOfAChild) {
 
 TEST(ForkMutexTest, ThreadsThatForkAtTheSameTimeDoNotLockEachOtherOut) {
   static ForkMutex mutex;
+  [[maybe_unused]] static const bool is_enlisted_mutex = mutex.enlist();
   std::vector<std::thread> threads;
   std::atomic<int> ended{0};
   for (int i = 0; i < 4; ++i) {

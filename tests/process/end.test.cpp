@@ -30,17 +30,7 @@
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
 #include "support/in_child.hpp"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1  // the tool's own memory is some terabytes of address space
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
+#include "support/sanitized.hpp"
 
 namespace end_test {
 
@@ -398,7 +388,7 @@ TEST_P(EndTest, ALongChainOfCausesIsToldToItsEnd) {
 }
 
 TEST_P(EndTest, AnUncaughtExceptionWhenNoMemoryIsLeftIsToldAllTheSame) {
-  if (SANITIZED) GTEST_SKIP() << "a sanitizer's own mappings are larger than any limit";
+  if (support::kSanitized) GTEST_SKIP() << "a sanitizer's own mappings are larger than any limit";
   const auto result = in_child([] {
     Process child{options({.limits = {.memory_bytes = 1U << 30}}), [] {
                     void* volatile kept = nullptr;  // or the compiler sees that nobody needs it

@@ -43,6 +43,7 @@
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
 #include "support/in_child.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -611,6 +612,7 @@ TEST(HostileHostByForkTest, AThreadReadsFromStdinMeanwhile) {
 
 TEST_P(HostileHostTest, ThereIsNoProcFileSystem) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  if (support::kSanitized) GTEST_SKIP() << "LeakSanitizer needs /proc";
   const auto result = in_child([]() -> int {
     if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         ::mount("none", "/proc", "tmpfs", 0, nullptr) != 0) {

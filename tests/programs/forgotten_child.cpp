@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
   if (how == "static") {
     at_namespace_scope = std::move(child);
   } else {
-    static multiproc::Process* forgotten = nullptr;  // reachable, or a sanitizer takes it for a leak
+    static multiproc::Process* volatile forgotten = nullptr;  // reachable, or a sanitizer takes it for a leak
     forgotten = child.release();
     (void)forgotten;
   }

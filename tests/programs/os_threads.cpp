@@ -15,6 +15,7 @@
 namespace {
 
 multiproc::os::ForkMutex mutex;
+[[maybe_unused]] const bool is_enlisted = mutex.enlist();
 int failed = 0;
 
 void look(const char* when) {

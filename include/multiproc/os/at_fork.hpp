@@ -24,9 +24,13 @@ bool is_single_threaded() noexcept;
 /// destroyed.
 class ForkMutex {
  public:
-  ForkMutex() noexcept;
+  constexpr ForkMutex() noexcept = default;
   ForkMutex(const ForkMutex&) = delete;
   ForkMutex& operator=(const ForkMutex&) = delete;
+
+  /// From now on forks take it, for good. Once, while the program is loaded: so that the mutex itself is there before
+  /// all static constructors. True, to be the initialiser of something.
+  bool enlist() noexcept;
 
   void lock() { mutex_.lock(); }
   bool try_lock() { return mutex_.try_lock(); }
