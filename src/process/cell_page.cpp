@@ -26,7 +26,7 @@ struct alignas(kPage) CellPage {
 };
 static_assert(sizeof(CellPage) == kPage);
 
-CellPage page;
+constinit CellPage page{};
 
 }  // namespace
 

@@ -24,7 +24,11 @@ constinit std::atomic<detail::Identity*> self{nullptr};
 // Where a forked child notes its own instead: beside what the fork itself writes to, so that this costs no copy of a
 // page. `noted_at` is the slot of the main thread, which lasts as long as the process.
 [[gnu::tls_model("initial-exec")]] constinit thread_local detail::Identity* noted = nullptr;
-std::atomic<detail::Identity**> noted_at{os::on_main_thread() ? &noted : nullptr};
+constinit std::atomic<detail::Identity**> noted_at{nullptr};
+[[maybe_unused]] const bool is_noted_by_main_thread = [] {
+  if (os::on_main_thread()) noted_at.store(&noted);
+  return true;
+}();
 
 // The parent, seen from its child: a pidfd, opened when asked for. That it is the parent's and not that of a stranger
 // who got the pid later is sure when getppid() still names it afterwards.

@@ -61,16 +61,16 @@ class NoForkNow {
   Result<> ready_;
 };
 
-/// Fills `into` with what `make` makes, a Result<std::array<Fd, kCount>>: `make_unforked(ends, make_socket_pair)`.
+/// Fills `into` with what `make` makes, a Result<std::array<Fd, Count>>: `make_unforked(ends, make_socket_pair)`.
 /// `make` must not fork.
-template <std::size_t kCount, class Make>
-Result<> make_unforked(std::array<UnforkedFd, kCount>& into, Make make) noexcept {
+template <std::size_t Count, class Make>
+Result<> make_unforked(std::array<UnforkedFd, Count>& into, Make make) noexcept {
   for (UnforkedFd& fd : into) fd.reset();
   const NoForkNow now;
   if (!now.ready()) return now.ready();
-  Result<std::array<Fd, kCount>> made = make();
+  Result<std::array<Fd, Count>> made = make();
   if (!made) return made.failure();
-  for (std::size_t i = 0; i < kCount; ++i) now.keep(into[i], std::move(made.value()[i]));
+  for (std::size_t i = 0; i < Count; ++i) now.keep(into[i], std::move(made.value()[i]));
   return {};
 }
 
