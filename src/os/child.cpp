@@ -6,7 +6,13 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
 
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -34,7 +40,7 @@ bool knows_no_pidfd(int error) noexcept {
 }
 
 // waitid(2) by the raw call, whose fifth argument brings the resource use that glibc's wrapper drops.
-Result<bool> wait_id(idtype_t by, id_t id, int options, siginfo_t& info, rusage* used) noexcept {
+Result<bool> wait_id(idtype_t by, id_t id, int options, siginfo_t& info, rusage* used, bool repeats = true) noexcept {
   for (;;) {
     int error = fault::injected(by == kByPidfd ? "waitid_pidfd" : "waitid");
     if (error == 0) {
@@ -43,7 +49,7 @@ Result<bool> wait_id(idtype_t by, id_t id, int options, siginfo_t& info, rusage*
       if (rc == 0) return info.si_pid != 0;
       error = errno;
     }
-    if (error != EINTR) return Failure{"waitid", error};
+    if (error != EINTR || !repeats) return Failure{"waitid", error};
   }
 }
 
@@ -55,6 +61,34 @@ ExitStatus to_status(const siginfo_t& info, const rusage& used) noexcept {
                         micros(used.ru_stime)};
   if (info.si_code == CLD_EXITED) return ExitStatus::exited_with(info.si_status).with(use, false);
   return ExitStatus::killed_by(info.si_status).with(use, info.si_code == CLD_DUMPED);
+}
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+// No kernel gives out all pids within that time: there are at least 300 of them (RESERVED_PIDS), and a fork takes some
+// 50 microseconds.
+constexpr std::int64_t kNewborn = kSecond / 100;
+
+std::int64_t boot_time() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return now.tv_sec * kSecond + now.tv_nsec;
+}
+
+// Whether the process with that pid began after `time`: field 22 of proc_pid_stat(5). False where /proc does not say.
+bool was_born_later(pid_t pid, std::int64_t time) noexcept {
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  char text[512];
+  const ssize_t size = ::read(fd, text, sizeof text - 1);
+  ::close(fd);
+  text[std::max<ssize_t>(size, 0)] = '\0';
+  const char* at = std::strrchr(text, ')');  // the name before it may hold anything
+  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
+  if (at == nullptr) return false;
+  const std::int64_t tick = kSecond / ::sysconf(_SC_CLK_TCK);
+  return std::strtoll(at, nullptr, 10) > time / tick;
 }
 
 Result<Fd> always_readable() noexcept {
@@ -100,11 +134,49 @@ Result<Child> Child::adopt(pid_t pid, Fd end) noexcept {
     child.destroy();
     return pidfd.failure();
   }
-  child.gone_ = true;  // ESRCH: with SIGCHLD ignored a short child leaves nothing behind
-  child.end_tells_ = true;
-  // Without a descriptor left for a sentinel it is a child that ended all the same, and not one that was not launched.
-  if (Result<Fd> ended = always_readable()) child.end_ = std::move(ended.value());
+  child.has_gone();  // ESRCH: with SIGCHLD ignored a short child leaves nothing behind
   return child;
+}
+
+void Child::has_gone() noexcept {
+  gone_ = true;
+  by_pidfd_ = false;
+  end_tells_ = true;
+  // Without a descriptor left for a sentinel it is a child that ended all the same, and not one that was not launched.
+  Result<Fd> ended = always_readable();
+  end_ = ended ? std::move(ended.value()) : Fd{};
+}
+
+Child Child::newborn(pid_t pid) noexcept {
+  Child child;
+  child.pid_ = pid;
+  child.is_settled_ = false;
+  child.born_ = boot_time();
+  return child;
+}
+
+bool Child::is_newborn() const noexcept {
+  return !is_settled_ && boot_time() - born_ < kNewborn;
+}
+
+Result<> Child::settle() noexcept {
+  if (is_settled_) return {};
+  const bool is_young = is_newborn();
+  Result<Fd> pidfd = open_pidfd(pid_);
+  if (!pidfd && pidfd.error() != ESRCH) return pidfd.failure();
+  is_settled_ = true;
+  if (!pidfd) {
+    has_gone();
+    return {};
+  }
+  end_ = std::move(pidfd.value());
+  by_pidfd_ = true;
+  end_tells_ = true;
+  if (is_young) return {};
+  siginfo_t info{};
+  const auto ours = wait_id(kByPidfd, static_cast<id_t>(end_.get()), WNOHANG | WNOWAIT, info, nullptr);
+  if ((!ours && ours.error() == ECHILD) || was_born_later(pid_, born_)) has_gone();
+  return {};
 }
 
 // Whether the child can be reaped, or was by somebody else.
@@ -146,15 +218,29 @@ Result<bool> Child::wait(Deadline deadline) const noexcept {
   }
 }
 
-Result<std::optional<ExitStatus>> Child::take_status(bool at_once) noexcept {
+Result<std::optional<ExitStatus>> Child::reap() noexcept {
+  return take_status(WNOHANG, true);
+}
+
+// From the moment in which the kernel has taken the pid of a newborn for it, it waits for that child and no other. A
+// signal handler may have taken anybody's status, and long may have passed.
+Result<std::optional<ExitStatus>> Child::wait_and_reap() noexcept {
+  while (is_newborn()) {
+    const auto taken = take_status(0, false);
+    if (taken || taken.error() != EINTR) return taken;
+  }
+  (void)settle();  // refused: the pid will do, but for thieves
+  return take_status(0, true);
+}
+
+Result<std::optional<ExitStatus>> Child::take_status(int options, bool repeats) noexcept {
   if (gone_) return std::optional(ExitStatus::unknown());
-  const int options = at_once ? WNOHANG : 0;
   siginfo_t info{};
   rusage used{};
   Result<bool> ended = Failure{"waitid", ENOSYS};
-  if (by_pidfd_) ended = wait_id(kByPidfd, static_cast<id_t>(end_.get()), options, info, &used);
+  if (by_pidfd_) ended = wait_id(kByPidfd, static_cast<id_t>(end_.get()), options, info, &used, repeats);
   if (!ended && knows_no_pidfd(ended.error())) {
-    ended = wait_id(P_PID, static_cast<id_t>(pid_), options, info, &used);
+    ended = wait_id(P_PID, static_cast<id_t>(pid_), options, info, &used, repeats);
   }
   if (!ended && ended.error() == ECHILD) {
     gone_ = true;

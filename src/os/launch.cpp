@@ -28,8 +28,8 @@ namespace multiproc::os {
 
 namespace {
 
-// The number of the last pidfd: a good guess for the next one.
-constinit std::atomic<int> last_pidfd{-1};
+// The number that was free last: a good guess for the next time.
+constinit std::atomic<int> last_free{-1};
 
 bool is_free(int fd) noexcept {
   rlimit limit{};
@@ -42,12 +42,13 @@ Result<> require_descriptor() noexcept {
   int error = fault::injected("eventfd");
   int fd = -1;
   if (error == 0) {
-    if (is_free(last_pidfd.load(std::memory_order_relaxed))) return {};
+    if (is_free(last_free.load(std::memory_order_relaxed))) return {};
     fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);               // the cheapest descriptor there is
     if (fd < 0 && errno == EBADF) fd = ::eventfd(0, EFD_CLOEXEC);  // stderr is closed
     if (fd < 0) error = errno == EINVAL ? EMFILE : errno;          // EINVAL: as in duplicate_fd()
   }
   if (fd >= 0) ::close(fd);
+  if (fd >= 0) last_free.store(fd, std::memory_order_relaxed);
   if (error != 0) return Failure{"pidfd_open", error};  // the name of the call that this stands in for
   return {};
 }
@@ -216,12 +217,10 @@ Result<Fd> open_directory(const char* path) noexcept {
     ::_exit(0);
   }
 
+  if (setup.settles_later && !report.write && !end.read) return Child::newborn(pid);
   Result<Child> child = Child::adopt(pid, std::move(end.read));
   end.write.reset();
   if (!child) return child.failure();
-  if (const int fd = child.value().sentinel(); last_pidfd.load(std::memory_order_relaxed) != fd) {
-    last_pidfd.store(fd, std::memory_order_relaxed);
-  }
   if (report.write) {
     report.write.reset();
     blocked.restore();  // the child may take its time, in a directory of a file server that is gone say

@@ -159,6 +159,10 @@ int Running::sentinel() const {
   if (!is_ours()) {
     throw InvalidState("process '" + name_ + "' belongs to the process that started it, of which this is a copy");
   }
+  const std::lock_guard lock(record_.mutex);
+  if (const auto settled = record_.child.settle(); !settled) {
+    os::throw_failure(settled.failure(), "the sentinel of process '" + name_ + "'");
+  }
   if (record_.child.sentinel() < 0) os::throw_failure({"eventfd", EMFILE}, "the sentinel of process '" + name_ + "'");
   return record_.child.sentinel();
 }
@@ -175,7 +179,10 @@ T Running::taken(const os::Result<T>& result) const {
 
 std::optional<ExitStatus> Running::poll() const {
   const std::lock_guard lock(record_.mutex);
-  if (!record_.status) record_.status = taken(record_.child.reap());
+  if (!record_.status) {
+    if (!record_.child.is_newborn()) (void)record_.child.settle();  // refused: the pid will do, but for thieves
+    record_.status = taken(record_.child.reap());
+  }
   return record_.status;
 }
 
@@ -193,6 +200,7 @@ bool Running::wait(Deadline deadline) const {
     {
       const std::lock_guard lock(record_.mutex);
       if (record_.status) return true;
+      (void)record_.child.settle();  // refused: it is looked at now and then
     }
     // Without the lock: others may ask and signal meanwhile. The child's descriptor stays until this object goes.
     if (!taken(record_.child.wait(deadline))) return false;
@@ -203,6 +211,7 @@ bool Running::wait(Deadline deadline) const {
 void Running::send(int signal) const {
   const std::lock_guard lock(record_.mutex);  // a status taken meanwhile would free the pid for a stranger
   if (record_.status) return;
+  (void)record_.child.settle();
   const auto sent = record_.child.send(signal);
   if (!sent) os::throw_failure(sent.failure(), "process '" + name_ + "', signal " + std::to_string(signal));
 }
@@ -216,7 +225,9 @@ unsigned Children::next_number() {
 // asked for that signal.
 void Running::kill() const noexcept {
   const std::lock_guard lock(record_.mutex);
-  if (!record_.status && !record_.child.send(SIGKILL)) lifeline_.reset();
+  if (record_.status) return;
+  (void)record_.child.settle();
+  if (!record_.child.send(SIGKILL)) lifeline_.reset();
 }
 
 std::vector<std::shared_ptr<Running>> Children::all() {

@@ -44,6 +44,7 @@ struct Birth {
   born_as.before = &mine;
 
   os::ChildSetup setup = setup_of(options);
+  setup.settles_later = true;
   os::Fd directory = open_cwd(options);
   setup.directory = directory.get();
   std::unique_ptr<Environment> environment;

@@ -12,7 +12,10 @@
 #include <utility>
 #include <vector>
 
+#include <linux/sched.h>  // clone_args
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <gtest/gtest.h>
 
@@ -415,6 +418,97 @@ TEST(TracedChildTest, HasNotEndedBeforeItsTracerLetsItGo) {
   EXPECT_EQ(tracer.wait(), 0) << "PTRACE_SEIZE was refused";
   EXPECT_TRUE(child.wait(Deadline::never()).value());
   EXPECT_EQ(child.reap().value(), ExitStatus::killed_by(SIGKILL));
+}
+
+// A child that may do without a pidfd for as long as nobody needs it.
+Child bear_newborn(void (*life)()) {
+  ChildSetup setup;
+  setup.settles_later = true;
+  return fork_child(setup, life).or_throw("fork");
+}
+
+TEST(NewbornTest, CostsNoDescriptorToBeWaitedFor) {
+  if (!has_pidfd()) GTEST_SKIP() << "no pidfds here";
+  const auto before = os_test::descriptors();
+  Child child = bear_newborn([] { ::_exit(7); });
+
+  EXPECT_EQ(os_test::descriptors(), before);
+  EXPECT_EQ(child.wait_and_reap().value(), ExitStatus::exited_with(7));
+  EXPECT_EQ(os_test::descriptors(), before);
+}
+
+TEST(NewbornTest, SettledItIsLikeAnyOther) {
+  if (!has_pidfd()) GTEST_SKIP() << "no pidfds here";
+  Child child = bear_newborn(os_test::pause_for_ever);
+
+  ASSERT_TRUE(child.settle());
+
+  EXPECT_FALSE(child.is_newborn());
+  EXPECT_FALSE(child.wait(1ms).value());
+  EXPECT_TRUE(child.send(SIGKILL));
+  EXPECT_TRUE(wait_readable(child.sentinel(), Deadline::never()).value());
+  EXPECT_EQ(child.reap().value(), ExitStatus::killed_by(SIGKILL));
+  EXPECT_TRUE(child.settle());
+}
+
+TEST(NewbornTest, ARefusalIsReportedAndCanBeTriedAgain) {
+  if (!has_pidfd()) GTEST_SKIP() << "no pidfds here";
+  Child child = bear_newborn(os_test::pause_for_ever);
+  {
+    const os_test::Refusing refusing{"pidfd_open", EMFILE};
+    EXPECT_EQ(child.settle().error(), EMFILE);
+  }
+  EXPECT_TRUE(child.send(SIGKILL)) << "the pid will do";
+  EXPECT_TRUE(child.wait(Deadline::never()).value()) << "it is looked at now and then";
+  EXPECT_TRUE(child.settle());
+  EXPECT_EQ(child.reap().value(), ExitStatus::killed_by(SIGKILL));
+}
+
+TEST(NewbornTest, AStatusThatWasTakenMeanwhileIsUnknown) {
+  for (const bool settles : {false, true}) {
+    Child child = bear_newborn([] { ::_exit(7); });
+    ASSERT_EQ(::waitpid(child.pid(), nullptr, 0), child.pid());
+
+    if (settles) {
+      EXPECT_TRUE(child.settle());
+    }
+
+    EXPECT_EQ(child.wait_and_reap().value(), ExitStatus::unknown());
+  }
+}
+
+TEST(NewbornTest, WaitingGoesOnAfterASignal) {
+  Child child = bear_newborn([] { ::_exit(7); });
+  const os_test::Refusing refusing{"waitid", EINTR, 1, 3};
+
+  EXPECT_EQ(child.wait_and_reap().value(), ExitStatus::exited_with(7));
+}
+
+// The number comes round to another child of this process, which somebody else made.
+TEST(NewbornTest, AStrangerWithItsPidIsLeftAlone) {
+  if (::geteuid() != 0 || !has_pidfd()) GTEST_SKIP() << "needs root, to choose a pid";
+  Child child = bear_newborn([] { ::_exit(7); });
+  pid_t pid = child.pid();
+  ASSERT_EQ(::waitpid(pid, nullptr, 0), pid);  // the thief
+  while (child.is_newborn()) std::this_thread::sleep_for(1ms);
+  clone_args arguments{};
+  arguments.exit_signal = SIGCHLD;
+  arguments.set_tid = reinterpret_cast<std::uint64_t>(&pid);
+  arguments.set_tid_size = 1;
+  const long stranger = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+  if (stranger == 0) {
+    for (;;) ::pause();
+  }
+  if (stranger != pid) GTEST_SKIP() << "no pid can be chosen here";
+
+  EXPECT_TRUE(child.settle());
+  EXPECT_TRUE(child.send(SIGKILL));
+  EXPECT_TRUE(child.wait(Deadline::never()).value());
+  EXPECT_EQ(child.reap().value(), ExitStatus::unknown());
+
+  EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), 0) << "the stranger was killed or reaped";
+  ::kill(pid, SIGKILL);
+  EXPECT_EQ(::waitpid(pid, nullptr, 0), pid);
 }
 
 TEST(OpenPidfdTest, NoSuchProcessIsEsrch) {

@@ -7,11 +7,17 @@
 // the seccomp filter of a container) the pid serves, which nobody else can get while we have not reaped it; the end is
 // then seen by the close of a pipe that the child holds.
 //
+// A pidfd costs its opening and closing, some four hundredths of a start and join. A newborn child may do without: its
+// pid can't be anybody else's within ten milliseconds, in which no kernel comes round to the same number again. Whoever
+// comes later, or asks for anything but its end, calls settle() first. That looks whether the pid is still the child's:
+// the kernel says whether it is a child of ours, and /proc when it was born.
+//
 // The status may be gone when we come for it: the program ignores SIGCHLD, or another thread reaped it. Then the
 // child has ended with ExitStatus::unknown(), which is no failure.
 #pragma once
 
 #include <csignal>  // pid_t
+#include <cstdint>
 #include <optional>
 
 #include <multiproc/deadline.hpp>
@@ -20,7 +26,7 @@
 
 namespace multiproc::os {
 
-/// wait() and sentinel() may be called while another thread calls any of the others; these want a lock.
+/// wait() and sentinel() may be called while another thread calls any of the others but settle(); these want a lock.
 class Child {
  public:
   Child() noexcept = default;
@@ -31,15 +37,22 @@ class Child {
   /// left.
   int sentinel() const noexcept { return end_.get(); }
 
+  /// Opens the pidfd of a newborn child, and finds out if it has ended meanwhile and its pid is a stranger's. Fails as
+  /// pidfd_open does (EMFILE), and can be called again. Nothing to do for others.
+  Result<> settle() noexcept;
+
+  /// Not settled yet, and so young that its pid is surely its own: reap() and wait_and_reap() will do.
+  bool is_newborn() const noexcept;
+
   /// Waits until reap() will answer, without taking the status. False: the deadline passed. A child that a debugger
   /// holds on to after its end has not ended.
   Result<bool> wait(Deadline deadline) const noexcept;
 
   /// Takes the status, once, if the child has ended; nullopt while it lives. Does not block.
-  Result<std::optional<ExitStatus>> reap() noexcept { return take_status(true); }
+  Result<std::optional<ExitStatus>> reap() noexcept;
 
   /// The same, but waits for the end.
-  Result<std::optional<ExitStatus>> wait_and_reap() noexcept { return take_status(false); }
+  Result<std::optional<ExitStatus>> wait_and_reap() noexcept;
 
   /// Sends `signal`. A child that has ended is no failure. EINVAL: no such signal. EPERM: it runs as another user.
   Result<> send(int signal) const noexcept;
@@ -51,15 +64,21 @@ class Child {
   /// pipe, for kernels without pidfds.
   static Result<Child> adopt(pid_t pid, Fd end) noexcept;
 
+  /// The same for a child that has only just been born, where the kernel has pidfds: costs nothing, and needs settle().
+  static Child newborn(pid_t pid) noexcept;
+
  private:
+  void has_gone() noexcept;
   Result<bool> look(int options) const noexcept;
-  Result<std::optional<ExitStatus>> take_status(bool at_once) noexcept;
+  Result<std::optional<ExitStatus>> take_status(int options, bool repeats) noexcept;
 
   pid_t pid_ = 0;
   Fd end_;
   bool by_pidfd_ = false;
   bool end_tells_ = false;  // end_ is readable exactly when the child has ended; false for the pipe
-  bool gone_ = false;       // ended, and the status was taken, by reap() or by somebody else
+  bool is_settled_ = true;
+  std::int64_t born_ = 0;  // of a newborn: nanoseconds of CLOCK_BOOTTIME, at its birth or later
+  bool gone_ = false;      // ended, and the status was taken, by reap() or by somebody else
 };
 
 /// Whether this kernel gives out pidfds; asked once.

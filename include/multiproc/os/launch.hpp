@@ -33,6 +33,7 @@ struct ChildSetup {
   int directory = -1;                           // fchdir there; -1: stay
   char** environment = nullptr;                 // becomes environ; null: inherit
   ParentWatch watch{};
+  bool settles_later = false;  // the parent will call Child::settle(), if there is no other need for a pidfd at once
 
   bool can_fail() const noexcept {
     return memory_bytes || cpu_seconds || open_files || !cpus.empty() || directory >= 0 || watch.parent != 0;
