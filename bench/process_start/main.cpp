@@ -77,7 +77,7 @@ constexpr std::array<const char*, 4> kHomes{"threads", "raw", "multiproc", "pyth
 constexpr double kTurn = 0.008;       // seconds that one contender's turn is meant to take
 constexpr double kSlow = 3 * kTurn;   // whose single start takes longer ...
 constexpr std::size_t kSlowTurn = 5;  // ... starts in each fifth round alone
-constexpr int kSittings = 10;          // in fresh homes each: where its memory lies is a process's luck, worth a tenth
+constexpr int kSittings = 10;         // in fresh homes each: where its memory lies is a process's luck, worth a tenth
 
 struct Plan {
   std::vector<std::size_t> levels{0, 256 * kMiB, 1024 * kMiB};

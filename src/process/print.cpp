@@ -19,6 +19,7 @@
 
 #include "os/stream_lock.hpp"
 #include "process/print_exact.hpp"
+#include "process/print_format.hpp"
 #include "process/print_pending.hpp"
 #include "process/print_short.hpp"
 #include "process/print_turn.hpp"
@@ -221,7 +222,7 @@ void show(std::FILE* stream, std::string_view line) {
 
 void vprint(std::FILE* stream, fmt::string_view format, fmt::format_args args, bool newline) {
   fmt::memory_buffer line;
-  fmt::vformat_to(fmt::appender(line), format, args);
+  format_line(line, format, args);
   if (newline) line.push_back('\n');
   show(stream, {line.data(), line.size()});
 }

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <random>
@@ -236,6 +237,48 @@ TEST(PrintTest, PrintAddsNothingAndAnEmptyTextIsNoError) {
 
   EXPECT_EQ(result.out, "ab\n");
   EXPECT_EQ(result.err, "   7!\n");
+}
+
+// What most lines are made of goes a shorter way than the rest.
+TEST(PrintTest, ShowsEverythingAsFmtDoes) {
+  std::string expected;
+  const auto both = [&expected](bool prints, auto format, const auto&... values) {
+    if (prints) {
+      multiproc::print(fmt::runtime(format), values...);
+    } else {
+      expected += fmt::format(fmt::runtime(format), values...);
+    }
+  };
+  const auto all = [&both](bool prints) {
+    both(prints, "no braces\n");
+    both(prints, "{}{}{}{}\n", 1, -2, 3U, -4L);
+    both(prints, "{}, {}, {}\n", std::numeric_limits<long long>::min(), std::numeric_limits<std::uint64_t>::max(), 0);
+    both(prints, "a {} b {} c", std::string("string"), "literal");
+    both(prints, "{}\n", std::string_view("with\0zero", 9));
+    both(prints, "{{}} {} {{{}}} }}{{\n", 1, 2);
+    both(prints, "{1} {0} {1:>5} {0:x}\n", 10, 11);
+    both(prints, "{} {} {} {} {}\n", 'c', true, 1.5, static_cast<short>(-3), static_cast<unsigned char>(200));
+    both(prints, "{} {}\n", 1, std::string(3000, 'x'));
+    both(prints, std::string(600, 'f') + "{}\n", 7);
+    both(prints, "{}{}\n", std::string(499, 'y'), 12345);
+    both(prints, "{}\n", "");
+    both(prints, "");
+  };
+  all(false);
+  const auto printed = support::in_child([&] { all(true); });
+
+  EXPECT_EQ(printed.status, 0) << printed.err;
+  EXPECT_EQ(printed.out, expected);
+}
+
+TEST(PrintTest, AFormatThatIsNoneIsRefusedAndPrintsNothing) {
+  const auto result = support::in_child([] {
+    for (const char* format : {"{", "}", "{} {}", "{}}", "text {"}) {
+      EXPECT_THROW(multiproc::print(fmt::runtime(format), 1), fmt::format_error) << format;
+    }
+  });
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "");
 }
 
 TEST(PrintTest, ComesAfterWhatPrintfHolds) {
