@@ -3,6 +3,7 @@
 #include <multiproc/process/main_guard.hpp>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -88,14 +89,17 @@ __attribute__((constructor(101))) void notice_birth() noexcept {
 class Parent {
  public:
   explicit Parent(int socket) : socket_(socket) {
-    if (auto opened = os::open_pidfd(born_to)) pidfd_ = std::move(opened.value());
-    if (os::parent_pid() != born_to) os::exit_now(1);  // gone; the pidfd may be a stranger's
+    if (os::parent_pid() != born_to) os::exit_now(1);
   }
 
+  // Most of it was there before this process was.
   void receive(std::span<std::byte> into) {
     while (!into.empty()) {
-      await();
-      const auto got = os::receive_some(socket_, into, Deadline::never());
+      const auto got = os::receive_some(socket_, into, Deadline::now());
+      if (!got && got.error() == ETIMEDOUT) {
+        await();
+        continue;
+      }
       if (!got || got.value() == 0) os::exit_now(1);
       into = into.subspan(got.value());
     }
@@ -103,7 +107,8 @@ class Parent {
 
   std::vector<os::Fd> receive_fds(std::size_t count) {
     if (count == 0) return {};
-    await();
+    const auto there = os::wait_readable(socket_, Deadline::now());
+    if (!there || !there.value()) await();
     return os::receive_fds(socket_, count, Deadline::never())
         .or_throw("the descriptors of the start message", "Raise the limit of open files (ulimit -n)");
   }
@@ -113,6 +118,10 @@ class Parent {
   // Without a pidfd the parent is looked at now and then.
   void await() {
     constexpr std::chrono::milliseconds kLook{20};
+    if (!pidfd_) {
+      if (auto opened = os::open_pidfd(born_to)) pidfd_ = std::move(opened.value());
+      if (os::parent_pid() != born_to) os::exit_now(1);  // gone; the pidfd may be a stranger's
+    }
     std::array<os::PollItem, 2> items{os::PollItem{socket_}, os::PollItem{pidfd_.get()}};
     for (;;) {
       const auto ready = os::poll_all(items, pidfd_ ? Deadline::never() : Deadline(kLook));
