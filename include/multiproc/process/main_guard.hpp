@@ -20,7 +20,10 @@ namespace multiproc {
 /// with std::exit(), so that handlers and static objects of the child end properly. Call it from the main thread,
 /// before the first start(); a second call does nothing.
 ///
-/// Without it no process can be spawned: start() throws MainGuardMissing, which shows the line to add.
+/// Gives SIGPIPE a handler where it is at its default: print() then meets a reader that is gone at no extra cost. For
+/// everything else it does what the default does, and executed programs don't inherit it.
+///
+/// Without main_guard() no process can be spawned: start() throws MainGuardMissing, which shows the line to add.
 void main_guard(int argc, char** argv);
 
 }  // namespace multiproc
