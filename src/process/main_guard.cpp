@@ -42,11 +42,13 @@ constinit pid_t born_to = 0;
 
 constinit Guard the_guard;
 
-// Where the kernel gives out no pidfds: taken for gone.
+// Or about to be: a process that has threads loses its children one thread after the other, and only then counts as
+// ended. Where the kernel gives out no pidfds: taken for gone.
 bool is_gone(pid_t pid) noexcept {
+  constexpr std::chrono::milliseconds kDying{200};
   const auto process = os::open_pidfd(pid);
   if (!process) return true;
-  const auto ended = os::wait_readable(process.value().get(), Deadline::now());
+  const auto ended = os::wait_readable(process.value().get(), kDying);
   return !ended || ended.value();
 }
 
