@@ -25,18 +25,15 @@
 #include <string>
 #include <type_traits>
 
-#include <multiproc/ipc/detail/hooks.hpp>
 #include <multiproc/ipc/detail/verdict.hpp>
+#include <multiproc/shm/detail/hooks.hpp>
+#include <multiproc/shm/layout.hpp>  // Shareable
 
 namespace multiproc {
 
 /// May travel to another process. False for references, and for C arrays, which no function can return.
 template <class T>
 concept Sendable = detail::VerdictOf<T>::reason == detail::Reason::none;
-
-/// May lie in shared memory as it is: trivially copyable, no pointer anywhere inside.
-template <class T>
-concept Shareable = detail::is_shareable<std::remove_cv_t<T>>();
 
 namespace detail {
 

@@ -12,9 +12,9 @@
 #include <type_traits>
 
 #include <multiproc/ipc/detail/cereal_functions.hpp>
-#include <multiproc/ipc/detail/hooks.hpp>
-#include <multiproc/ipc/detail/members.hpp>
-#include <multiproc/ipc/detail/shapes.hpp>
+#include <multiproc/shm/detail/hooks.hpp>
+#include <multiproc/shm/detail/members.hpp>
+#include <multiproc/shm/detail/shapes.hpp>
 
 namespace multiproc::detail {
 
@@ -156,13 +156,6 @@ template <class... Members>
 consteval std::size_t sum_least(Types<Members...>) {
   return (std::size_t{0} + ... + least_size<std::remove_cv_t<Members>>());
 }
-
-template <class T>
-struct ElementsOf;
-template <class... Ts, template <class...> class Template>
-struct ElementsOf<Template<Ts...>> {
-  using type = Types<Ts...>;
-};
 
 /// The fewest bytes that a T takes on the wire; 0: nobody knows, its author writes it.
 template <class T>

@@ -10,7 +10,8 @@
 #include <type_traits>
 
 #include <multiproc/ipc/detail/kind.hpp>
-#include <multiproc/ipc/detail/reasons.hpp>
+#include <multiproc/shm/detail/reasons.hpp>
+#include <multiproc/shm/layout.hpp>
 
 namespace multiproc::detail {
 
@@ -33,33 +34,6 @@ consteval auto first_refusal(Types<First, Rest...>) {
     return First{};
   else
     return detail::first_refusal(Types<Rest...>{});
-}
-
-/// Types that are refused by name or nature, before anybody looks into them.
-template <class T>
-consteval Reason refusal() {
-  if constexpr (std::is_reference_v<T>)
-    return Reason::reference;
-  else if constexpr (std::is_function_v<T> || std::is_member_pointer_v<T>)
-    return Reason::function_pointer;
-  else if constexpr (std::is_pointer_v<T>)
-    return std::is_function_v<std::remove_pointer_t<T>> ? Reason::function_pointer : Reason::pointer;
-  else if constexpr (std::is_null_pointer_v<T>)
-    return Reason::pointer;
-  else if constexpr (std::is_void_v<T> || std::is_unbounded_array_v<T>)
-    return Reason::unknown;
-  else if constexpr (!std::is_class_v<T> || Travels<T> || sendable_as_bytes<T>)
-    return Reason::none;
-  else if constexpr (is_a<T, std::reference_wrapper>)
-    return Reason::reference_wrapper;
-  else if constexpr (is_a<T, std::function>)
-    return Reason::function;
-  else if constexpr (is_a<T, std::shared_ptr> || is_a<T, std::weak_ptr>)
-    return Reason::shared_pointer;
-  else if constexpr (is_unique_ptr<T>) {
-    return std::is_polymorphic_v<typename T::element_type> ? Reason::polymorphic : Reason::none;
-  } else
-    return Reason::none;
 }
 
 /// Why a class of unknown kind is refused.
@@ -157,41 +131,5 @@ consteval auto judge_value() {
 
 template <class T>
 using VerdictOf = decltype(detail::judge_value<T>());
-
-template <class T>
-consteval bool is_shareable();
-
-template <class... Parts>
-consteval bool all_shareable(Types<Parts...>) {
-  return (detail::is_shareable<std::remove_cv_t<Parts>>() && ...);
-}
-
-/// Trivially copyable and without pointers, whatever cereal functions it may have besides.
-template <class T>
-consteval bool is_shareable() {
-  if constexpr (refusal<T>() != Reason::none || !std::is_trivially_copyable_v<T> || Travels<T>)
-    return false;
-  else if constexpr (sendable_as_bytes<T> || std::is_arithmetic_v<T> || std::is_enum_v<T>)
-    return true;
-  else if constexpr (std::is_bounded_array_v<T>)
-    return is_shareable<std::remove_cv_t<std::remove_extent_t<T>>>();
-  else if constexpr (!std::is_class_v<T>)
-    return false;
-  else if constexpr (std::is_empty_v<T>)
-    return true;
-  else if constexpr (is_std_array<T> || is_a<T, std::optional>)
-    return is_shareable<std::remove_cv_t<typename T::value_type>>();
-  else if constexpr (is_a<T, std::pair> || is_a<T, std::tuple> || is_a<T, std::variant>)
-    return all_shareable(typename ElementsOf<T>::type{});
-  else if constexpr (DurationLike<T> || TimePointLike<T> || ComplexLike<T> || BitsetLike<T>)
-    return true;
-  else if constexpr (std::is_aggregate_v<T>) {
-    if constexpr (layout<T>.seen_through)
-      return all_shareable(MemberTypes<T>{});
-    else
-      return false;
-  } else
-    return false;
-}
 
 }  // namespace multiproc::detail

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// multiproc/ipc/detail/hooks.hpp: the two templates that make a type Sendable by saying so; sendable.hpp tells more.
+// multiproc/shm/detail/hooks.hpp: the two templates that make a type Sendable by saying so; sendable.hpp tells more.
 #pragma once
 
 namespace multiproc {

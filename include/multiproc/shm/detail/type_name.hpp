@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// multiproc/ipc/detail/type_name.hpp: the name of a type as the compiler writes it, known at compile time.
+// multiproc/shm/detail/type_name.hpp: the name of a type as the compiler writes it, known at compile time.
 //
 // For error texts and for fingerprints. The spelling differs between compilers and is the same within one binary.
 #pragma once

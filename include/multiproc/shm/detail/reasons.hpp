@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// multiproc/ipc/detail/reasons.hpp: why a type may not travel, in words that name the remedy.
+// multiproc/shm/detail/reasons.hpp: why a type may not travel, in words that name the remedy.
 //
 // static_assert takes literals only, so the texts are macros, gone at the end of this file: text_of() has them for run
 // time, NotSendable for the compiler.

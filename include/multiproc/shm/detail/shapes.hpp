@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// multiproc/ipc/detail/shapes.hpp: tells the standard library's kinds of types apart, most of them without their
+// multiproc/shm/detail/shapes.hpp: tells the standard library's kinds of types apart, most of them without their
 // headers.
 //
 // A container is known by its shape, so Boost's and other look-alikes count too. Because a class that merely derives
@@ -20,7 +20,7 @@
 #include <utility>
 #include <variant>
 
-#include <multiproc/ipc/detail/type_name.hpp>
+#include <multiproc/shm/detail/type_name.hpp>
 
 namespace multiproc::detail {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// multiproc/ipc/detail/members.hpp: looks into an aggregate: how many members, of which types, and each of them.
+// multiproc/shm/detail/members.hpp: looks into an aggregate: how many members, of which types, and each of them.
 //
 // The number is found by asking how many initialisers fit. Empty braces stand for exactly one member, a C array
 // included, so they are tried first; a member that braces can't make (no default constructor) is tried with something
@@ -24,6 +24,14 @@ namespace multiproc::detail {
 template <class... Ts>
 struct Types {
   static constexpr std::size_t size = sizeof...(Ts);
+};
+
+/// The arguments of a template: of a pair, tuple or variant its elements.
+template <class T>
+struct ElementsOf;
+template <class... Ts, template <class...> class Template>
+struct ElementsOf<Template<Ts...>> {
+  using type = Types<Ts...>;
 };
 
 inline constexpr std::size_t max_members = 32;
