@@ -100,6 +100,15 @@ Result<Fd> make_memory(const char* label, std::size_t size) noexcept {
   return memory;
 }
 
+Result<MemoryInfo> look_at_memory(int memory) noexcept {
+  if (const int error = fault::injected("fstat")) return Failure{"fstat", error};
+  struct stat info {};
+  if (::fstat(memory, &info) != 0) return Failure{"fstat", errno};
+  const int seals = ::fcntl(memory, F_GET_SEALS);
+  return MemoryInfo{info.st_dev, info.st_ino, static_cast<std::size_t>(info.st_size),
+                    seals >= 0 && (seals & F_SEAL_SHRINK) != 0};
+}
+
 Result<Mapping> map_shared(int memory, std::size_t size, bool writable) noexcept {
   struct stat info {};
   if (::fstat(memory, &info) != 0) return Failure{"fstat", errno};

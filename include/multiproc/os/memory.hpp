@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -44,6 +45,17 @@ class Mapping {
 /// ENOSYS or EPERM where memfd is refused, EFBIG under a small RLIMIT_FSIZE (SIGXFSZ is held back), ENOSPC; ENOMEM,
 /// and that at once for more than the machine's memory and swap. Signals wait meanwhile (about 0.3 ms a MiB).
 Result<Fd> make_memory(const char* label, std::size_t size) noexcept;
+
+/// What a descriptor of memory leads to.
+struct MemoryInfo {
+  std::uint64_t device = 0;  // with `inode`: the same memory under any descriptor, in any process
+  std::uint64_t inode = 0;
+  std::size_t size = 0;
+  bool keeps_its_size = false;  // sealed against shrinking: touching it can't raise SIGBUS
+
+  bool same_as(const MemoryInfo& other) const noexcept { return device == other.device && inode == other.inode; }
+};
+Result<MemoryInfo> look_at_memory(int memory) noexcept;
 
 /// Maps the first `size` bytes of `memory`, shared. EINVAL when it holds fewer: such a page would be a SIGBUS.
 Result<Mapping> map_shared(int memory, std::size_t size, bool writable = true) noexcept;

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+
+#include <multiproc/shm/segment.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <multiproc/error.hpp>
+#include <multiproc/os/at_fork.hpp>
+
+namespace multiproc::detail {
+
+namespace {
+
+// The first bytes of a segment of small objects. `used` is raised by whoever takes a place, in any of the processes
+// that have it: a child that was forked goes on where its parent was.
+struct ArenaHead {
+  static constexpr std::uint64_t kMagic = 0x616e6572'61706d75;  // "umparena"
+  static constexpr std::uint32_t kVersion = 1;
+
+  LayoutStamp stamp;
+  std::atomic<std::uint64_t> used;
+};
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free && sizeof(ArenaHead) <= kCacheLine);
+
+constexpr std::size_t kArena = std::size_t{64} << 10;
+
+struct Known {
+  os::MemoryInfo info;
+  std::weak_ptr<Segment> segment;
+};
+
+// All segments of this process, and the arenas, which stay. Under the mutex; made at the first use and never destroyed:
+// static handles may outlive everything.
+struct Registry {
+  std::vector<Known> known;
+  std::vector<std::shared_ptr<Segment>> arenas;
+  std::shared_ptr<Segment> arena;  // the one to take places from
+};
+
+constinit os::ForkMutex mutex;
+[[maybe_unused]] const bool is_enlisted = mutex.enlist();
+Registry* made = nullptr;
+
+Registry& registry() {
+  if (made == nullptr) made = new Registry;
+  return *made;
+}
+
+bool is_arena(const Segment& segment) noexcept {
+  if (segment.size() < sizeof(ArenaHead)) return false;
+  const auto& stamp = reinterpret_cast<const ArenaHead*>(segment.begin())->stamp;
+  return stamp == LayoutStamp{ArenaHead::kMagic, ArenaHead::kVersion, 0, segment.size()};
+}
+
+std::shared_ptr<Segment> make_arena() {
+  auto arena = Segment::make(kArena, "multiproc");
+  auto* const head = new (arena->begin()) ArenaHead{{ArenaHead::kMagic, ArenaHead::kVersion, 0, kArena}, {}};
+  head->used.store(kCacheLine, std::memory_order_relaxed);
+  return arena;
+}
+
+// Nothing: it is full.
+std::size_t take_from(const Segment& arena, std::size_t size) noexcept {
+  auto& used = reinterpret_cast<ArenaHead*>(arena.begin())->used;
+  std::uint64_t at = used.load(std::memory_order_relaxed);
+  do {
+    if (arena.size() - at < size) return 0;
+  } while (!used.compare_exchange_weak(at, at + size, std::memory_order_relaxed));
+  return at;
+}
+
+}  // namespace
+
+std::shared_ptr<Segment> Segment::make(std::size_t size, const char* label) {
+  os::Result<os::Fd> memory = os::make_memory(label, size);
+  if (!memory && (memory.error() == EPERM || memory.error() == ENOSYS)) {
+    auto mapping = os::map_inheritable(size).or_throw("shared memory of " + std::to_string(size) + " bytes");
+    return std::make_shared<Segment>(os::Fd{}, std::move(mapping));
+  }
+  const std::string object = "shared memory of " + std::to_string(size) + " bytes";
+  os::Fd fd = std::move(memory).or_throw(object);
+  os::Mapping mapping = os::map_shared(fd.get(), size).or_throw(object);
+  const os::MemoryInfo info = os::look_at_memory(fd.get()).or_throw(object);
+  auto segment = std::make_shared<Segment>(std::move(fd), std::move(mapping));
+  const os::ForkLock lock(mutex);
+  registry().known.push_back({info, segment});
+  return segment;
+}
+
+std::shared_ptr<Segment> Segment::adopt(os::Fd memory) {
+  const os::MemoryInfo info = os::look_at_memory(memory.get()).or_throw("received shared memory");
+  if (!info.keeps_its_size) throw DecodeError("received shared memory is not sealed against shrinking");
+  std::shared_ptr<Segment> segment;
+  const os::ForkLock lock(mutex);
+  Registry& all = registry();
+  for (const Known& known : all.known) {
+    if (known.info.same_as(info)) segment = known.segment.lock();
+    if (segment) return segment;
+  }
+  os::Mapping mapping = os::map_shared(memory.get(), info.size).or_throw("received shared memory");
+  segment = std::make_shared<Segment>(std::move(memory), std::move(mapping));
+  all.known.push_back({info, segment});
+  if (is_arena(*segment)) all.arenas.push_back(segment);
+  return segment;
+}
+
+Segment::~Segment() {
+  const os::ForkLock lock(mutex);
+  if (made != nullptr) std::erase_if(made->known, [](const Known& known) { return known.segment.expired(); });
+}
+
+os::Fd Segment::descriptor() const {
+  if (!memory_) {
+    throw Unsupported(
+        "this object can't be sent: the kernel gave no memfd for it (a sandbox's filter?). Forked children inherit it");
+  }
+  return os::duplicate_fd(memory_.get()).or_throw("shared memory to be sent");
+}
+
+Place take_place(std::size_t size) {
+  size = (size + kCacheLine - 1) / kCacheLine * kCacheLine;
+  for (;;) {
+    std::shared_ptr<Segment> arena;
+    {
+      const os::ForkLock lock(mutex);
+      arena = registry().arena;
+    }
+    if (arena) {
+      if (const std::size_t offset = take_from(*arena, size); offset != 0) return {arena, offset};
+    }
+    std::shared_ptr<Segment> fresh = make_arena();  // without the lock, which it takes itself
+    const os::ForkLock lock(mutex);
+    Registry& all = registry();
+    if (all.arena != arena) continue;  // another thread was quicker: ours goes
+    all.arenas.push_back(fresh);
+    all.arena = std::move(fresh);
+  }
+}
+
+void require_room(const Place& place, std::size_t size, std::size_t alignment) {
+  if (place.offset % alignment != 0 || place.offset > place.segment->size() ||
+      place.segment->size() - place.offset < size) {
+    throw DecodeError("a shared object was received that does not fit into its memory");
+  }
+}
+
+}  // namespace multiproc::detail
