@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/os/robust_mutex.hpp: the one pthread mutex that survives its owner: robust, shared between processes,
+// error-checking.
+//
+// It lies in shared memory and belongs to a thread. The thread that locked it, and no other, unlocks it. Waits are on
+// the monotonic clock.
+//
+// Death       The kernel takes the mutex from a thread that ends, by any end, and hands it on; the next owner is told,
+//             once. (It walks a list that the thread keeps: FUTEX_OWNER_DIED in get_robust_list(2).)
+// Limits      Of one thread's mutexes the kernel looks at 2048 (ROBUST_LIST_LIMIT); more are refused here, for they
+//             would be forgotten. Memory that is unmapped while a mutex in it is held is forgotten too. Owners are
+//             thread ids: all processes must be in one pid namespace.
+// Fork        The child owns nothing: what the forking thread holds stays the parent's.
+#pragma once
+
+#include <cstddef>
+
+#include <multiproc/deadline.hpp>
+#include <multiproc/os/result.hpp>
+
+namespace multiproc::os {
+
+enum class LockOutcome {
+  clean,       // locked
+  owner_died,  // locked, and the owner before us ended while it held the mutex
+  busy,        // another thread has it (still, when the deadline passed)
+  mine,        // the calling thread has it already
+  too_many,    // the calling thread holds kMostHeld others
+  unusable,    // there is no mutex at this place
+};
+
+class RobustMutex {
+ public:
+  static constexpr unsigned kMostHeld = 2048;
+
+  /// Makes it, once, in zeroed memory, before anybody else sees it.
+  Result<> init() noexcept;
+
+  LockOutcome try_lock() noexcept;
+
+  /// Blocks; for those whom try_lock() told that it is busy, since it looks at the clock first. Wakes every now and
+  /// then to look for itself: a waiter that is killed just after it was woken takes a wake-up with it.
+  LockOutcome lock(Deadline deadline) noexcept;
+
+  /// False: the calling thread does not own it.
+  bool unlock() noexcept;
+
+  /// Whether any thread owns it, and whether the calling one does. No system call.
+  bool is_held() const noexcept;
+  bool is_mine() const noexcept;
+
+ private:
+  alignas(8) std::byte storage_[40]{};  // pthread_mutex_t, whose header stays in src/os
+};
+
+}  // namespace multiproc::os
