@@ -68,12 +68,6 @@ constexpr std::int64_t kSecond = 1'000'000'000;
 // 50 microseconds.
 constexpr std::int64_t kNewborn = kSecond / 100;
 
-std::int64_t boot_time() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
-  return now.tv_sec * kSecond + now.tv_nsec;
-}
-
 // Whether the process with that pid began after `time`: field 22 of proc_pid_stat(5). False where /proc does not say.
 bool was_born_later(pid_t pid, std::int64_t time) noexcept {
   char path[32];
@@ -99,6 +93,12 @@ Result<Fd> always_readable() noexcept {
 }
 
 }  // namespace
+
+std::int64_t boot_time() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return now.tv_sec * kSecond + now.tv_nsec;
+}
 
 Result<Fd> open_pidfd(pid_t pid) noexcept {
   if (const int error = fault::injected("pidfd_open")) return Failure{"pidfd_open", error};
@@ -147,22 +147,23 @@ void Child::has_gone() noexcept {
   end_ = ended ? std::move(ended.value()) : Fd{};
 }
 
-Child Child::newborn(pid_t pid) noexcept {
+Child Child::newborn(pid_t pid, std::int64_t before) noexcept {
   Child child;
   child.pid_ = pid;
   child.is_settled_ = false;
+  child.forked_ = before;
   child.born_ = boot_time();
   return child;
 }
 
 bool Child::is_newborn() const noexcept {
-  return !is_settled_ && boot_time() - born_ < kNewborn;
+  return !is_settled_ && boot_time() - forked_ < kNewborn;
 }
 
 Result<> Child::settle() noexcept {
   if (is_settled_) return {};
-  const bool is_young = is_newborn();
   Result<Fd> pidfd = open_pidfd(pid_);
+  const bool is_young = is_newborn();  // afterwards: long may have passed before
   if (!pidfd && pidfd.error() != ESRCH) return pidfd.failure();
   is_settled_ = true;
   if (!pidfd) {

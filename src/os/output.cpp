@@ -2,6 +2,8 @@
 
 #include <multiproc/os/output.hpp>
 
+#include <cxxabi.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -110,9 +112,16 @@ bool is_ours(const struct sigaction& current) noexcept {
   return (current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == on_broken_pipe;
 }
 
-// A module that is unloaded takes its handler along.
+// A module that is unloaded takes its handler along. At the end of the program it stays: other threads may be printing.
+// exit() calls what was registered last first, and so this before the destructor; dlclose() calls only the destructor,
+// for the key is not that of a module.
+constinit char exit_key = 0;
+constinit std::atomic<bool> is_at_exit{false};
+
 struct AtUnload {
   ~AtUnload() {
+    if (is_at_exit.load()) return;
+    abi::__cxa_finalize(&exit_key);
     looked_at.store(kNever);
     struct sigaction current {};
     if (::sigaction(SIGPIPE, nullptr, &current) != 0 || !is_ours(current)) return;
@@ -147,10 +156,11 @@ void take_own_sigpipe() noexcept {
   siginfo_t info{};
   int signal = 0;
   do {
-    signal = ::sigtimedwait(&only, &info, &kNoWait);
+    // The raw call: glibc's says SI_USER of what raise() sent. 8: the bytes of the kernel's signal set.
+    signal = static_cast<int>(::syscall(SYS_rt_sigtimedwait, &only, &info, &kNoWait, 8));
   } while (signal < 0 && errno == EINTR);
   if (signal == SIGPIPE && !is_of_a_write(info)) {  // somebody sent it meanwhile: it comes when we are done
-    ::syscall(SYS_rt_sigqueueinfo, ::getpid(), SIGPIPE, &info);
+    ::syscall(SYS_rt_tgsigqueueinfo, ::getpid(), ::syscall(SYS_gettid), SIGPIPE, &info);
   }
   errno = kept;
 }
@@ -218,7 +228,9 @@ void exempt_from_sigpipe() noexcept {
     struct sigaction ours {};
     ours.sa_sigaction = on_broken_pipe;
     ours.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    ::sigaction(SIGPIPE, &ours, nullptr);
+    if (::sigaction(SIGPIPE, &ours, nullptr) == 0) {
+      (void)abi::__cxa_atexit([](void*) { is_at_exit.store(true); }, nullptr, &exit_key);
+    }
   }
   looked_at.store(0);
 }

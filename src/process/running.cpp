@@ -3,17 +3,20 @@
 #include "process/running.hpp"
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
 #include <mutex>
 #include <new>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/at_fork.hpp>
 #include <multiproc/os/memory.hpp>
+#include <multiproc/os/poll.hpp>
 #include <multiproc/os/self.hpp>
 
 namespace multiproc::detail {
@@ -35,7 +38,7 @@ namespace {
 // The records of this process. It stands in the memory that it gives out, so that a forked child finds it empty and
 // begins anew with the same memory.
 struct Book {
-  pid_t owner = 0;
+  std::atomic<pid_t> owner{0};  // the rest is under the mutex
   Record* first = nullptr;
   Record* last = nullptr;
   Record* unused = nullptr;
@@ -44,12 +47,14 @@ struct Book {
   std::byte* end = nullptr;
 };
 
+constexpr std::chrono::milliseconds kLook{20};
 constexpr std::size_t kBlock = std::size_t{64} << 10;  // some 400 records; more blocks come as children do, and stay
 
 constinit std::atomic<Book*> made{nullptr};
 // Whose it is, said outside of it. In a forked child that has no book of its own yet, a forebear.
 constinit std::atomic<pid_t> made_by{0};
-constinit bool is_left_out = true;  // of forks; false before Linux 4.14: then a forked child finds its parent's book
+constinit std::atomic<bool> is_left_out{
+    true};  // of forks; false before Linux 4.14: then a forked child finds its parent's book
 
 // There before all static constructors, and in no need of destruction: static Process objects may outlive it.
 constinit os::ForkMutex book_mutex;
@@ -58,26 +63,32 @@ constinit os::ForkMutex book_mutex;
 std::span<std::byte> new_block() {
   auto block = os::map_left_out_of_forks(kBlock);
   if (block) return block.value().release();
-  if (block.error() != EINVAL) os::throw_failure(block.failure(), "records of child processes");
-  is_left_out = false;
+  if (std::string_view(block.failure().call) != "madvise") {
+    os::throw_failure(block.failure(), "records of child processes");
+  }
+  is_left_out.store(false);
   return {static_cast<std::byte*>(::operator new(kBlock)), kBlock};
 }
 
 // Under the mutex.
 Book& open_book() {
   Book* book = made.load(std::memory_order_relaxed);
-  if (book == nullptr) {
-    book = new (new_block().data()) Book;
+  const bool is_new = book == nullptr;
+  if (is_new) book = new (new_block().data()) Book;
+  const pid_t owner = book->owner.load(std::memory_order_relaxed);
+  if (owner == 0 || (!is_left_out.load() && owner != os::self_pid())) {
+    book->first = book->last = book->unused = nullptr;
+    book->named = 0;
+    book->fresh = reinterpret_cast<std::byte*>(book) + sizeof(Book);
+    book->end = reinterpret_cast<std::byte*>(book) + kBlock;
+    const pid_t self = os::self_pid();
+    book->owner.store(self, std::memory_order_release);
+    made_by.store(self, std::memory_order_release);
+  }
+  if (is_new) {
     std::atexit([] { Children::end_all(); });
     std::at_quick_exit([] { Children::end_all(); });
     made.store(book, std::memory_order_release);
-  }
-  if (book->owner == 0 || (!is_left_out && book->owner != os::self_pid())) {
-    *book = Book{};
-    book->owner = os::self_pid();
-    book->fresh = reinterpret_cast<std::byte*>(book) + sizeof(Book);
-    book->end = reinterpret_cast<std::byte*>(book) + kBlock;
-    made_by.store(book->owner, std::memory_order_release);
   }
   return *book;
 }
@@ -115,12 +126,13 @@ Record& make_record(Running& running) {
   return record;
 }
 
-// Null: there is none, or another thread is done with it and about to destroy it.
-std::shared_ptr<Running> first_born(const Book& book) noexcept {
+// The child that stands at `place` among those that are born. Null: there is none.
+std::shared_ptr<Running> born_child(const Book& book, std::size_t place) noexcept {
   const os::ForkLock lock(book_mutex);
   for (const Record* record = book.first; record != nullptr; record = record->next) {
     if (record->pid.load(std::memory_order_acquire) == 0) continue;
-    if (auto running = record->running->weak_from_this().lock()) return running;
+    auto running = record->running->weak_from_this().lock();  // null: another thread is about to destroy it
+    if (running && place-- == 0) return running;
   }
   return nullptr;
 }
@@ -128,8 +140,9 @@ std::shared_ptr<Running> first_born(const Book& book) noexcept {
 }  // namespace
 
 pid_t this_pid() noexcept {
-  const Book* book = is_left_out ? made.load(std::memory_order_acquire) : nullptr;
-  return book != nullptr && book->owner != 0 ? book->owner : os::self_pid();
+  const Book* book = is_left_out.load(std::memory_order_relaxed) ? made.load(std::memory_order_acquire) : nullptr;
+  const pid_t owner = book != nullptr ? book->owner.load(std::memory_order_acquire) : 0;
+  return owner != 0 ? owner : os::self_pid();
 }
 
 Running::Running(std::string name, bool daemon)
@@ -197,14 +210,23 @@ bool Running::wait(Deadline deadline) const {
     return true;
   }
   for (;;) {
+    bool is_settled = false;
     {
       const std::lock_guard lock(record_.mutex);
       if (record_.status) return true;
-      (void)record_.child.settle();  // refused: it is looked at now and then
+      is_settled = record_.child.settle().ok();
+      if (!is_settled) record_.status = taken(record_.child.reap());
+      if (record_.status) return true;
     }
-    // Without the lock: others may ask and signal meanwhile. The child's descriptor stays until this object goes.
-    if (!taken(record_.child.wait(deadline))) return false;
-    if (poll()) return true;
+    // Without the lock: others may ask and signal meanwhile. A settled child stays as it is until this object goes; one
+    // that is not, for lack of a descriptor, is looked at now and then.
+    if (is_settled) {
+      if (!taken(record_.child.wait(deadline))) return false;
+      if (poll()) return true;
+    } else {
+      if (deadline.passed()) return false;
+      (void)os::poll_all({}, Deadline::earlier(deadline, kLook));
+    }
   }
 }
 
@@ -250,17 +272,21 @@ void Children::remove(const Running& child) noexcept {
 [[gnu::hot]] void Children::end_all() noexcept {
   // No look at the book: in a child that has started nothing each page that it touches costs.
   if (made_by.load(std::memory_order_acquire) != os::self_pid()) return;
-  const Book& book = *made.load(std::memory_order_acquire);
-  std::size_t count = 0;
+  const Book* const made_book = made.load(std::memory_order_acquire);
+  if (made_book == nullptr) return;  // another thread is at its first start
+  const Book& book = *made_book;
+  std::size_t count = 0;  // not those that other threads go on to start
   {
     const os::ForkLock lock(book_mutex);
-    for (const Record* record = book.first; record != nullptr; record = record->next) {
-      ++count;  // not those that other threads go on to start
-      if (record->running->daemon() && record->pid.load() != 0) record->running->kill();
-    }
+    for (const Record* record = book.first; record != nullptr; record = record->next) ++count;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::shared_ptr<Running> child = born_child(book, i);
+    if (!child) break;
+    if (child->daemon()) child->kill();  // without the lock, for it may take others that a fork takes
   }
   for (; count > 0; --count) {
-    const std::shared_ptr<Running> child = first_born(book);
+    const std::shared_ptr<Running> child = born_child(book, 0);
     if (!child) return;
     end(*child);
   }

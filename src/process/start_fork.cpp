@@ -34,8 +34,11 @@ struct Birth {
   const Identity& mine = identity();
 
   // Everything that the child needs is made here: between the fork and the target it may not allocate.
-  // The identity may stand in this frame: in the child it is never left.
-  Identity born_as;
+  // The identity of a child of the main thread may stand in this frame, which is never left in the child.
+  Identity in_this_frame;
+  std::unique_ptr<Identity> in_heap;
+  if (!is_noted_here()) in_heap = std::make_unique<Identity>();
+  Identity& born_as = in_heap ? *in_heap : in_this_frame;
   born_as.name = options.name;
   born_as.path = order.path;
   born_as.parent = this_pid();

@@ -65,7 +65,8 @@ class Child {
   static Result<Child> adopt(pid_t pid, Fd end) noexcept;
 
   /// The same for a child that has only just been born, where the kernel has pidfds: costs nothing, and needs settle().
-  static Child newborn(pid_t pid) noexcept;
+  /// `before`: boot_time() before the fork.
+  static Child newborn(pid_t pid, std::int64_t before) noexcept;
 
  private:
   void has_gone() noexcept;
@@ -77,9 +78,13 @@ class Child {
   bool by_pidfd_ = false;
   bool end_tells_ = false;  // end_ is readable exactly when the child has ended; false for the pipe
   bool is_settled_ = true;
-  std::int64_t born_ = 0;  // of a newborn: nanoseconds of CLOCK_BOOTTIME, at its birth or later
-  bool gone_ = false;      // ended, and the status was taken, by reap() or by somebody else
+  std::int64_t forked_ = 0;  // of a newborn: boot_time() before the fork, and after it
+  std::int64_t born_ = 0;
+  bool gone_ = false;  // ended, and the status was taken, by reap() or by somebody else
 };
+
+/// Nanoseconds of CLOCK_BOOTTIME.
+std::int64_t boot_time() noexcept;
 
 /// Whether this kernel gives out pidfds; asked once.
 bool has_pidfd() noexcept;
