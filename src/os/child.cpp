@@ -27,7 +27,6 @@ namespace multiproc::os {
 
 namespace {
 
-constexpr std::chrono::microseconds kLook{20'000};       // how often a child without a pidfd is looked at
 constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, which <sys/wait.h> of glibc < 2.36 lacks
 
 bool refused(int error) noexcept {
@@ -203,7 +202,7 @@ Result<bool> Child::wait(Deadline deadline) const noexcept {
   std::chrono::microseconds pause{50};
   for (;;) {
     if (!has_told) {
-      const auto ready = wait_readable(end_.get(), by_pidfd_ ? deadline : Deadline::earlier(deadline, kLook));
+      const auto ready = wait_readable(end_.get(), by_pidfd_ ? deadline : Deadline::earlier(deadline, kLookInterval));
       if (!ready) return ready;
       if (by_pidfd_ && !ready.value()) return false;
       has_told = ready.value();
@@ -214,7 +213,7 @@ Result<bool> Child::wait(Deadline deadline) const noexcept {
     if (has_told) {
       const auto slept = poll_all({}, Deadline::earlier(deadline, pause));
       if (!slept) return slept.failure();
-      pause = std::min(2 * pause, kLook);
+      pause = std::min<std::chrono::microseconds>(2 * pause, kLookInterval);
     }
   }
 }

@@ -146,11 +146,8 @@ void Process::close() {
     detail::Children::remove(*running_);
     running_.reset();
   }
-  if (maker_ != detail::this_pid()) {
-    (void)task_.release();  // see end()
-  } else {
-    task_.reset();
-  }
+  end();
+  task_.reset();
 }
 
 }  // namespace multiproc

@@ -47,7 +47,6 @@ struct Book {
   std::byte* end = nullptr;
 };
 
-constexpr std::chrono::milliseconds kLook{20};
 constexpr std::size_t kBlock = std::size_t{64} << 10;  // some 400 records; more blocks come as children do, and stay
 
 constinit std::atomic<Book*> made{nullptr};
@@ -225,7 +224,7 @@ bool Running::wait(Deadline deadline) const {
       if (poll()) return true;
     } else {
       if (deadline.passed()) return false;
-      (void)os::poll_all({}, Deadline::earlier(deadline, kLook));
+      (void)os::poll_all({}, Deadline::earlier(deadline, os::kLookInterval));
     }
   }
 }

@@ -49,6 +49,7 @@ class Running final : public Watched, public std::enable_shared_from_this<Runnin
 
   /// Before the birth: the parent's end of the watch of a daemon, which it keeps.
   void watch_by(std::unique_ptr<os::Lifeline> lifeline) noexcept { lifeline_ = std::move(lifeline); }
+  os::Lifeline* lifeline() const noexcept { return lifeline_.get(); }
 
   /// Takes charge of the child; `ended` when it is known to be over already. noexcept, once.
   void born(os::Child child, std::optional<ExitStatus> ended) noexcept;

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
 
-#include <multiproc/os/self.hpp>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <multiproc/error.hpp>
 
 #include "process/child_main.hpp"
 #include "process/exit_stop.hpp"
@@ -55,21 +60,13 @@ struct Birth {
     environment = std::make_unique<Environment>(options);
     setup.environment = environment->get();
   }
-  os::Lifeline* lifeline = nullptr;
-  if (options.daemon) {
-    auto opened = std::make_unique<os::Lifeline>();
-    os::Result<os::ParentWatch> watch = opened->open();
-    if (!watch) throw_launch_failure(watch.failure(), options);
-    setup.watch = watch.value();
-    lifeline = opened.get();
-    running.watch_by(std::move(opened));
-  }
+  setup.watch = open_watch(options, running);
+  os::Lifeline* const lifeline = running.lifeline();
 
   put_exit_stop_in_front();
   flush_all();
   Birth birth{&born_as, &directory, lifeline, &order.task};
-  const Deadline deadline = options.start_timeout ? Deadline(*options.start_timeout) : Deadline::never();
-  os::Result<os::Child> child = os::fork_child(setup, live, &birth, deadline);
+  os::Result<os::Child> child = os::fork_child(setup, live, &birth, start_deadline(options));
   if (!child && child.error() == ETIMEDOUT) {
     throw TimeoutError("process '" + options.name + "': the child was not set up within start_timeout, and was killed");
   }

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/poll.hpp>
@@ -16,8 +15,6 @@
 namespace multiproc {
 
 namespace {
-
-using namespace std::chrono_literals;
 
 constinit std::atomic<detail::Identity*> self{nullptr};
 
@@ -51,7 +48,7 @@ class Parent final : public detail::Watched {
     for (;;) {  // it is gone, or the kernel gives out no pidfds: then getppid() tells, now and then
       if (os::parent_pid() != pid_) return true;
       if (deadline.passed()) return false;
-      (void)os::wait_readable(-1, Deadline::earlier(deadline, 20ms));
+      (void)os::wait_readable(-1, Deadline::earlier(deadline, os::kLookInterval));
     }
   }
 

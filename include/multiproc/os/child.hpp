@@ -16,6 +16,7 @@
 // child has ended with ExitStatus::unknown(), which is no failure.
 #pragma once
 
+#include <chrono>
 #include <csignal>  // pid_t
 #include <cstdint>
 #include <optional>
@@ -25,6 +26,9 @@
 #include <multiproc/os/fd.hpp>
 
 namespace multiproc::os {
+
+/// How often a process is looked at where nothing tells its end: the kernel has no pidfds, or no descriptor is left.
+inline constexpr std::chrono::milliseconds kLookInterval{20};
 
 /// wait() and sentinel() may be called while another thread calls any of the others but settle(); these want a lock.
 class Child {
