@@ -19,8 +19,8 @@
 #include <multiproc/error.hpp>
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/os/launch.hpp>
-#include <multiproc/os/output.hpp>
 #include <multiproc/os/poll.hpp>
+#include <multiproc/os/quiet_write.hpp>
 #include <multiproc/os/self.hpp>
 #include <multiproc/os/socket.hpp>
 #include <multiproc/process/start_method.hpp>

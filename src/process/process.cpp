@@ -9,6 +9,7 @@
 #include <multiproc/os/self.hpp>
 
 #include "process/cell_page.hpp"
+#include "process/children.hpp"
 #include "process/identity.hpp"
 #include "process/print_family.hpp"
 #include "process/spawn_protocol.hpp"

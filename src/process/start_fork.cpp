@@ -8,6 +8,7 @@
 #include <multiproc/error.hpp>
 
 #include "process/child_main.hpp"
+#include "process/children.hpp"
 #include "process/exit_stop.hpp"
 #include "process/identity.hpp"
 #include "process/start.hpp"

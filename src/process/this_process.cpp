@@ -9,6 +9,7 @@
 #include <multiproc/os/poll.hpp>
 #include <multiproc/os/self.hpp>
 
+#include "process/children.hpp"
 #include "process/identity.hpp"
 #include "process/running.hpp"
 
