@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// forgotten_child <fork|spawn> <return|exit|exit_in_thread|static> <wire>: starts a process, forgets it and ends with
-// code 11. The child tells the wire when it is done, which takes it a while.
+// forgotten_child <fork|spawn> <return|exit|quick_exit|exit_in_thread|static> <wire>: starts a process, forgets it and
+// ends with code 11. The child tells the wire when it is done, which takes it a while.
 
 #include <chrono>
 #include <cstdlib>
@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
     (void)forgotten;
   }
   if (how == "exit") std::exit(11);
+  if (how == "quick_exit") std::quick_exit(11);
   if (how == "exit_in_thread") {
     std::thread([] { std::exit(11); }).join();
   }
