@@ -20,8 +20,10 @@ namespace {
 
 std::unique_ptr<multiproc::Process> at_namespace_scope;
 
-// Slow on purpose: a parent that does not wait would be gone long before.
+// Slow on purpose: a parent that does not wait would be gone long before. Nor does who watches that parent wait for the
+// end of its output, if the child does not hold it.
 void finish_late(const std::string& wire) {
+  for (const int output : {STDOUT_FILENO, STDERR_FILENO}) ::close(output);
   std::this_thread::sleep_for(std::chrono::milliseconds(150));
   const int fd = ::open(wire.c_str(), O_WRONLY | O_CLOEXEC);
   (void)!::write(fd, "child done\n", 11);
