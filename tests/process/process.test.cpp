@@ -716,23 +716,25 @@ TEST_P(ProcessTest, TheChildReadsItsParentsStdin) {
 
 TEST_P(ProcessTest, AChildHoldsNoDescriptorThatItsParentHasNot) {
   const Wire wire;
-  const auto count = [](const std::string& path) {
-    std::string list;
+  const auto list = [](const std::string& path) {  // what is open; under which numbers is a matter of timing
+    std::vector<std::string> targets;
     for (const int fd : support::open_descriptors()) {
       char target[256]{};
       const ssize_t size = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target - 1);
-      list +=
-          std::to_string(fd) + "=" + std::string(target, static_cast<std::size_t>(std::max<ssize_t>(size, 0))) + " ";
+      targets.emplace_back(target, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
     }
-    Wire::tell(path, list);
+    std::sort(targets.begin(), targets.end());
+    std::string all;
+    for (const std::string& target : targets) all += target + " ";
+    Wire::tell(path, all);
   };
-  Process plain{options(), count, wire.path()};
+  Process plain{options(), list, wire.path()};
   plain.start();
   plain.join();
   plain.close();
   const std::string expected = wire.hear();
 
-  Process other{options({.cpus = {0}, .env = {{"A", "b"}}, .cwd = "/"}), count, wire.path()};
+  Process other{options({.cpus = {0}, .env = {{"A", "b"}}, .cwd = "/"}), list, wire.path()};
   other.start();
   other.join();
 
