@@ -27,7 +27,6 @@ namespace multiproc::os {
 
 namespace {
 
-constexpr std::chrono::microseconds kLook{20'000};       // how often a child without a pidfd is looked at
 constexpr idtype_t kByPidfd = static_cast<idtype_t>(3);  // P_PIDFD, which <sys/wait.h> of glibc < 2.36 lacks
 
 bool refused(int error) noexcept {
@@ -68,12 +67,6 @@ constexpr std::int64_t kSecond = 1'000'000'000;
 // 50 microseconds.
 constexpr std::int64_t kNewborn = kSecond / 100;
 
-std::int64_t boot_time() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
-  return now.tv_sec * kSecond + now.tv_nsec;
-}
-
 // Whether the process with that pid began after `time`: field 22 of proc_pid_stat(5). False where /proc does not say.
 bool was_born_later(pid_t pid, std::int64_t time) noexcept {
   char path[32];
@@ -99,6 +92,12 @@ Result<Fd> always_readable() noexcept {
 }
 
 }  // namespace
+
+std::int64_t boot_time() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return now.tv_sec * kSecond + now.tv_nsec;
+}
 
 Result<Fd> open_pidfd(pid_t pid) noexcept {
   if (const int error = fault::injected("pidfd_open")) return Failure{"pidfd_open", error};
@@ -147,22 +146,23 @@ void Child::has_gone() noexcept {
   end_ = ended ? std::move(ended.value()) : Fd{};
 }
 
-Child Child::newborn(pid_t pid) noexcept {
+Child Child::newborn(pid_t pid, std::int64_t before) noexcept {
   Child child;
   child.pid_ = pid;
   child.is_settled_ = false;
+  child.forked_ = before;
   child.born_ = boot_time();
   return child;
 }
 
 bool Child::is_newborn() const noexcept {
-  return !is_settled_ && boot_time() - born_ < kNewborn;
+  return !is_settled_ && boot_time() - forked_ < kNewborn;
 }
 
 Result<> Child::settle() noexcept {
   if (is_settled_) return {};
-  const bool is_young = is_newborn();
   Result<Fd> pidfd = open_pidfd(pid_);
+  const bool is_young = is_newborn();  // afterwards: long may have passed before
   if (!pidfd && pidfd.error() != ESRCH) return pidfd.failure();
   is_settled_ = true;
   if (!pidfd) {
@@ -202,7 +202,7 @@ Result<bool> Child::wait(Deadline deadline) const noexcept {
   std::chrono::microseconds pause{50};
   for (;;) {
     if (!has_told) {
-      const auto ready = wait_readable(end_.get(), by_pidfd_ ? deadline : Deadline::earlier(deadline, kLook));
+      const auto ready = wait_readable(end_.get(), by_pidfd_ ? deadline : Deadline::earlier(deadline, kLookInterval));
       if (!ready) return ready;
       if (by_pidfd_ && !ready.value()) return false;
       has_told = ready.value();
@@ -213,7 +213,7 @@ Result<bool> Child::wait(Deadline deadline) const noexcept {
     if (has_told) {
       const auto slept = poll_all({}, Deadline::earlier(deadline, pause));
       if (!slept) return slept.failure();
-      pause = std::min(2 * pause, kLook);
+      pause = std::min<std::chrono::microseconds>(2 * pause, kLookInterval);
     }
   }
 }

@@ -199,6 +199,7 @@ Result<Fd> open_directory(const char* path) noexcept {
   if (const auto room = require_descriptor(); !room) return room.failure();
 
   AllSignalsBlocked blocked;
+  const std::int64_t before = boot_time();
   pid_t pid = -1;
   int error = fault::injected("fork");
   if (error == 0) {
@@ -217,7 +218,7 @@ Result<Fd> open_directory(const char* path) noexcept {
     ::_exit(0);
   }
 
-  if (setup.settles_later && !report.write && !end.read) return Child::newborn(pid);
+  if (setup.settles_later && !report.write && !end.read) return Child::newborn(pid, before);
   Result<Child> child = Child::adopt(pid, std::move(end.read));
   end.write.reset();
   if (!child) return child.failure();

@@ -3,7 +3,7 @@
 #include <multiproc/os/parent_watch.hpp>
 
 #include <cerrno>
-#include <mutex>
+#include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -11,78 +11,22 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <multiproc/os/at_fork.hpp>
 #include <multiproc/os/self.hpp>
 
 #include "os/fault.hpp"
 
 namespace multiproc::os {
 
-// The open Lifelines of this process, so that a forked child can close its copies: one forgotten write end, and the
-// end of the parent would go unseen.
-struct LifelineList {
-  ForkMutex mutex;
-  Lifeline* first = nullptr;
-  bool is_registered = false;
-
-  static LifelineList& get() noexcept;
-
-  [[gnu::hot]] void close_in_child() noexcept {
-    for (Lifeline* line = first; line != nullptr; line = line->next_) {
-      line->write_.reset();
-      line->listed_ = false;
-    }
-    first = nullptr;
-  }
-
-  // Under the lock that every fork takes: a child that is forked between the making of a pipe and its listing, or
-  // between the end of the listing and the close, would hold the pipe for good.
-  Result<> add(Lifeline& line) {
-    const std::lock_guard lock(mutex);
-    if (!is_registered) {
-      if (const auto done = at_fork(nullptr, nullptr, [] { get().close_in_child(); }); !done) return done;
-      is_registered = true;
-    }
-    Result<PipeEnds> ends = make_pipe();
-    if (!ends) return ends.failure();
-    line.read_ = std::move(ends.value().read);
-    line.write_ = std::move(ends.value().write);
-    line.next_ = first;
-    line.listed_ = true;
-    first = &line;
-    return {};
-  }
-
-  void remove(Lifeline& line) noexcept {
-    const std::lock_guard lock(mutex);
-    for (Lifeline** at = &first; *at != nullptr; at = &(*at)->next_) {
-      if (*at != &line) continue;
-      *at = line.next_;
-      break;
-    }
-    line.listed_ = false;
-    line.write_.reset();
-  }
-};
-
-// Made when the program is loaded: a thread may fork while another uses it for the first time. In no need of
-// destruction: children are reaped by exit handlers too.
-static constinit LifelineList lifelines;
-[[maybe_unused]] static const bool is_enlisted = lifelines.mutex.enlist();
-
-LifelineList& LifelineList::get() noexcept {
-  return lifelines;
-}
-
-Lifeline::~Lifeline() {
-  if (listed_) LifelineList::get().remove(*this);
-}
-
 Result<ParentWatch> Lifeline::open() noexcept {
-  const pid_t self = ::getpid();
-  if (listed_) LifelineList::get().remove(*this);  // opened once more: the first watch ends
-  if (const auto added = LifelineList::get().add(*this); !added) return added.failure();
-  return ParentWatch{self, read_.get(), on_main_thread()};
+  write_.reset();  // opened once more: the first watch ends
+  // A child that is forked between the making of the pipe and its listing would hold the pipe for good.
+  const NoForkNow now;
+  if (!now.ready()) return now.ready().failure();
+  Result<PipeEnds> ends = make_pipe();
+  if (!ends) return ends.failure();
+  read_ = std::move(ends.value().read);
+  now.keep(write_, std::move(ends.value().write));
+  return ParentWatch{::getpid(), read_.get(), on_main_thread()};
 }
 
 Result<> watch_parent(const ParentWatch& watch) noexcept {

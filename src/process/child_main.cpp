@@ -4,6 +4,7 @@
 
 #include <cxxabi.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -23,10 +24,10 @@
 #include <multiproc/process/print.hpp>
 
 #include "os/sanitizer.hpp"
+#include "process/children.hpp"
 #include "process/exit_stop.hpp"
 #include "process/identity.hpp"
 #include "process/print_family.hpp"
-#include "process/running.hpp"
 
 namespace multiproc::detail {
 

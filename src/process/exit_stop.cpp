@@ -49,13 +49,19 @@ void put() noexcept {
 // exit() runs the destructors of its thread's objects before it looks at the handlers.
 struct AtExitOfThread {
   ~AtExitOfThread() {
-    if (identity().is_forked) put();
+    if (!identity().is_forked) return;
+    const os::ForkLock lock(mutex);
+    take_back();
+    put();
   }
 };
 
 // A module that is unloaded takes its handlers along.
 struct AtUnload {
-  ~AtUnload() { take_back(); }
+  ~AtUnload() {
+    const os::ForkLock lock(mutex);
+    take_back();
+  }
 } const at_unload;
 
 }  // namespace

@@ -24,7 +24,12 @@ struct Identity {
 /// The calling process's own.
 Identity& identity() noexcept;
 
-/// Makes `mine` the identity of the calling process, for good. Async-signal-safe.
+/// Whether this is the main thread, whose stack and thread_local objects last as long as the process, and in all that
+/// are forked from it too.
+bool is_noted_here() noexcept;
+
+/// Makes `mine` the identity of the calling process, for good: unless is_noted_here() it stands in the heap.
+/// Async-signal-safe.
 void become(Identity* mine) noexcept;
 
 }  // namespace multiproc::detail

@@ -19,8 +19,8 @@
 #include <multiproc/error.hpp>
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/os/launch.hpp>
-#include <multiproc/os/output.hpp>
 #include <multiproc/os/poll.hpp>
+#include <multiproc/os/quiet_write.hpp>
 #include <multiproc/os/self.hpp>
 #include <multiproc/os/socket.hpp>
 #include <multiproc/process/start_method.hpp>
@@ -119,14 +119,13 @@ class Parent {
   // The end of the stream alone would not do: another process may hold a copy of the parent's end of the socket.
   // Without a pidfd the parent is looked at now and then.
   void await() {
-    constexpr std::chrono::milliseconds kLook{20};
     if (!pidfd_) {
       if (auto opened = os::open_pidfd(born_to)) pidfd_ = std::move(opened.value());
       if (os::parent_pid() != born_to) os::exit_now(1);  // gone; the pidfd may be a stranger's
     }
     std::array<os::PollItem, 2> items{os::PollItem{socket_}, os::PollItem{pidfd_.get()}};
     for (;;) {
-      const auto ready = os::poll_all(items, pidfd_ ? Deadline::never() : Deadline(kLook));
+      const auto ready = os::poll_all(items, pidfd_ ? Deadline::never() : Deadline(os::kLookInterval));
       if (ready && items[0].ready) return;
       if (!ready || pidfd_ || os::parent_pid() != born_to) os::exit_now(1);
     }

@@ -16,6 +16,7 @@
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/output.hpp>
+#include <multiproc/os/quiet_write.hpp>
 
 #include "os/stream_lock.hpp"
 #include "process/print_exact.hpp"

@@ -47,7 +47,7 @@ class PlainLine {
  private:
   bool append(const char* text, std::size_t size) noexcept {
     if (size > static_cast<std::size_t>(end_ - at_)) return false;
-    std::memcpy(at_, text, size);
+    if (size != 0) std::memcpy(at_, text, size);
     at_ += size;
     return true;
   }

@@ -19,7 +19,7 @@
 #define MULTIPROC_GNU_STREAMBUFS 1
 #endif
 
-#include <multiproc/os/output.hpp>
+#include <multiproc/os/quiet_write.hpp>
 
 namespace multiproc::detail {
 

@@ -9,6 +9,7 @@
 #include <multiproc/os/self.hpp>
 
 #include "process/cell_page.hpp"
+#include "process/children.hpp"
 #include "process/identity.hpp"
 #include "process/print_family.hpp"
 #include "process/spawn_protocol.hpp"
@@ -146,11 +147,8 @@ void Process::close() {
     detail::Children::remove(*running_);
     running_.reset();
   }
-  if (maker_ != detail::this_pid()) {
-    (void)task_.release();  // see end()
-  } else {
-    task_.reset();
-  }
+  end();
+  task_.reset();
 }
 
 }  // namespace multiproc

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT
 //
 // src/process/running.hpp: a child that is being started, or was: what its Process, active_children() and the end of
-// this process share. And the list of them.
+// this process share. The list of them is in children.hpp.
 //
 // What changes after the fork stands in a Record, in memory that forks leave out: a parent that writes to a page after
 // a fork pays for a copy of it, and in the child there would be nothing to do with it but mistakes. Only the process
-// that made a Running may ask it anything; elsewhere it is a shell that can be destroyed.
+// that made a Running may ask it anything, from any thread; elsewhere it is a shell that can be destroyed.
+//
+// Death       The child may end at any time: wait() and poll() tell of it, and signals to it do nothing.
+// Stands on   children.hpp, os/child.hpp, os/parent_watch.hpp.
 #pragma once
 
-#include <atomic>
 #include <csignal>  // pid_t
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include <multiproc/deadline.hpp>
 #include <multiproc/exit_status.hpp>
@@ -35,9 +37,6 @@ class Watched {
   virtual int sentinel() const = 0;
 };
 
-/// os::self_pid() without a system call: from the list of children, which a fork leaves out.
-pid_t this_pid() noexcept;
-
 struct Record;
 
 class Running final : public Watched, public std::enable_shared_from_this<Running> {
@@ -49,6 +48,7 @@ class Running final : public Watched, public std::enable_shared_from_this<Runnin
 
   /// Before the birth: the parent's end of the watch of a daemon, which it keeps.
   void watch_by(std::unique_ptr<os::Lifeline> lifeline) noexcept { lifeline_ = std::move(lifeline); }
+  os::Lifeline* lifeline() const noexcept { return lifeline_.get(); }
 
   /// Takes charge of the child; `ended` when it is known to be over already. noexcept, once.
   void born(os::Child child, std::optional<ExitStatus> ended) noexcept;
@@ -86,27 +86,6 @@ class Running final : public Watched, public std::enable_shared_from_this<Runnin
   const bool daemon_;
   mutable std::unique_ptr<os::Lifeline> lifeline_;  // under the record's mutex, once it is born
   Record& record_;
-};
-
-/// The children of this process that have not been joined. After a fork the child's list is empty.
-class Children {
- public:
-  /// 1 for the first Process that this process makes, and so on. Throws SystemError: no memory.
-  static unsigned next_number();
-
-  /// In the order of their start; those that are not born yet are left out.
-  static std::vector<std::shared_ptr<Running>> all();
-
-  /// Takes a child off the list that is known to have ended.
-  static void remove(const Running& child) noexcept;
-
-  /// Kills `child` if it is a daemon, waits for its end, and takes it off the list. What the kernel refuses (the child
-  /// runs as another user by now) is let be: there is nobody to tell.
-  static void end(const Running& child) noexcept;
-
-  /// The end of this process: kills the daemons, waits for the others. Allocates nothing: it may be the lack of memory
-  /// that ends the process.
-  static void end_all() noexcept;
 };
 
 }  // namespace multiproc::detail

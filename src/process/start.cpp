@@ -85,6 +85,19 @@ os::Fd open_cwd(const ProcessOptions& options) {
   return std::move(directory.value());
 }
 
+os::ParentWatch open_watch(const ProcessOptions& options, Running& running) {
+  if (!options.daemon) return {};
+  auto lifeline = std::make_unique<os::Lifeline>();
+  const os::Result<os::ParentWatch> watch = lifeline->open();
+  if (!watch) throw_launch_failure(watch.failure(), options);
+  running.watch_by(std::move(lifeline));
+  return watch.value();
+}
+
+Deadline start_deadline(const ProcessOptions& options) noexcept {
+  return options.start_timeout ? Deadline(*options.start_timeout) : Deadline::never();
+}
+
 void throw_launch_failure(os::Failure failure, const ProcessOptions& options) {
   std::string object = "process '" + options.name + "'";
   if (std::strcmp(failure.call, "chdir") == 0) object += ": '" + options.cwd.string() + "'";

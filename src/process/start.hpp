@@ -44,6 +44,12 @@ os::ChildSetup setup_of(const ProcessOptions& options);
 /// Opens options.cwd; an empty Fd where it is empty.
 os::Fd open_cwd(const ProcessOptions& options);
 
+/// Opens the watch of a daemon, which `running` keeps; a watch of nobody for others.
+os::ParentWatch open_watch(const ProcessOptions& options, Running& running);
+
+/// What options.start_timeout means from now on.
+Deadline start_deadline(const ProcessOptions& options) noexcept;
+
 /// Throws the refusal of a launch, with the remedy that belongs to it.
 [[noreturn]] void throw_launch_failure(os::Failure failure, const ProcessOptions& options);
 

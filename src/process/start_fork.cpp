@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: MIT
 
-#include <multiproc/os/self.hpp>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <multiproc/error.hpp>
 
 #include "process/child_main.hpp"
+#include "process/children.hpp"
 #include "process/exit_stop.hpp"
 #include "process/identity.hpp"
 #include "process/start.hpp"
@@ -34,8 +40,11 @@ struct Birth {
   const Identity& mine = identity();
 
   // Everything that the child needs is made here: between the fork and the target it may not allocate.
-  // The identity may stand in this frame: in the child it is never left.
-  Identity born_as;
+  // The identity of a child of the main thread may stand in this frame, which is never left in the child.
+  Identity in_this_frame;
+  std::unique_ptr<Identity> in_heap;
+  if (!is_noted_here()) in_heap = std::make_unique<Identity>();
+  Identity& born_as = in_heap ? *in_heap : in_this_frame;
   born_as.name = options.name;
   born_as.path = order.path;
   born_as.parent = this_pid();
@@ -52,21 +61,13 @@ struct Birth {
     environment = std::make_unique<Environment>(options);
     setup.environment = environment->get();
   }
-  os::Lifeline* lifeline = nullptr;
-  if (options.daemon) {
-    auto opened = std::make_unique<os::Lifeline>();
-    os::Result<os::ParentWatch> watch = opened->open();
-    if (!watch) throw_launch_failure(watch.failure(), options);
-    setup.watch = watch.value();
-    lifeline = opened.get();
-    running.watch_by(std::move(opened));
-  }
+  setup.watch = open_watch(options, running);
+  os::Lifeline* const lifeline = running.lifeline();
 
   put_exit_stop_in_front();
   flush_all();
   Birth birth{&born_as, &directory, lifeline, &order.task};
-  const Deadline deadline = options.start_timeout ? Deadline(*options.start_timeout) : Deadline::never();
-  os::Result<os::Child> child = os::fork_child(setup, live, &birth, deadline);
+  os::Result<os::Child> child = os::fork_child(setup, live, &birth, start_deadline(options));
   if (!child && child.error() == ETIMEDOUT) {
     throw TimeoutError("process '" + options.name + "': the child was not set up within start_timeout, and was killed");
   }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <span>
 
@@ -74,10 +73,7 @@ Encoded encode_order(const Order& order) {
 class Midwife {
  public:
   Midwife(const ProcessOptions& options, os::Child child, int socket)
-      : options_(options),
-        child_(std::move(child)),
-        socket_(socket),
-        deadline_(options.start_timeout ? Deadline(*options.start_timeout) : Deadline::never()) {}
+      : options_(options), child_(std::move(child)), socket_(socket), deadline_(start_deadline(options)) {}
   Midwife(const Midwife&) = delete;
   Midwife& operator=(const Midwife&) = delete;
   ~Midwife() {
@@ -124,12 +120,11 @@ class Midwife {
   // Waits until the child has said something, or until there is room to say something to it. False: there is not, and
   // it has ended. That must be asked of the child itself: whatever it started may hold the socket, unread, for ever.
   bool await(bool for_room) {
-    constexpr std::chrono::milliseconds kLook{20};  // where nothing tells the child's end
     const bool is_told = os::has_pidfd() && child_.sentinel() >= 0;
     std::array<os::PollItem, 2> items{os::PollItem{socket_, !for_room, for_room},
                                       os::PollItem{is_told ? child_.sentinel() : -1}};
     for (;;) {
-      const Deadline look = is_told ? deadline_ : Deadline::earlier(deadline_, kLook);
+      const Deadline look = is_told ? deadline_ : Deadline::earlier(deadline_, os::kLookInterval);
       (void)os::poll_all(items, look).or_throw(quoted(options_));
       if (items[0].ready) return true;
       if (is_told ? items[1].ready : child_.wait(Deadline::now()).or_throw(quoted(options_))) break;
@@ -233,17 +228,8 @@ void start_by_spawn(const Order& order, Running& running) {
     throw_launch_failure(made.failure(), options);
   auto& [ours, theirs] = sockets;
   std::vector<int> inherited{theirs.get()};
-  os::Lifeline* lifeline = nullptr;
-  os::ParentWatch watch;
-  if (options.daemon) {
-    auto opened = std::make_unique<os::Lifeline>();
-    auto opening = opened->open();
-    if (!opening) throw_launch_failure(opening.failure(), options);
-    watch = opening.value();
-    inherited.push_back(watch.lifeline);
-    lifeline = opened.get();
-    running.watch_by(std::move(opened));
-  }
+  const os::ParentWatch watch = open_watch(options, running);
+  if (watch.lifeline >= 0) inherited.push_back(watch.lifeline);
 
   auto end = os::make_end();
   if (!end) throw_launch_failure(end.failure(), options);
@@ -261,7 +247,7 @@ void start_by_spawn(const Order& order, Running& running) {
                                std::move(end.value()));
   if (!child) throw_launch_failure(child.failure(), options);
   theirs.reset();
-  if (lifeline != nullptr) lifeline->child_end().reset();
+  if (os::Lifeline* const lifeline = running.lifeline()) lifeline->child_end().reset();
 
   Midwife midwife(options, std::move(child.value()), ours.get());
   midwife.send(message);

@@ -4,20 +4,18 @@
 
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/poll.hpp>
 #include <multiproc/os/self.hpp>
 
+#include "process/children.hpp"
 #include "process/identity.hpp"
 #include "process/running.hpp"
 
 namespace multiproc {
 
 namespace {
-
-using namespace std::chrono_literals;
 
 constinit std::atomic<detail::Identity*> self{nullptr};
 
@@ -36,7 +34,12 @@ class Parent final : public detail::Watched {
  public:
   explicit Parent(pid_t pid) : pid_(pid) {
     os::Result<os::Fd> opened = os::open_pidfd(pid);
-    if (opened && os::parent_pid() == pid) pidfd_ = std::move(opened.value());
+    if (!opened) refusal_ = opened.failure();
+    if (os::parent_pid() != pid) {
+      refusal_ = {"pidfd_open", ESRCH};
+    } else if (opened) {
+      pidfd_ = std::move(opened.value());
+    }
   }
 
   bool ended() const override { return wait(Deadline::now()); }
@@ -46,18 +49,19 @@ class Parent final : public detail::Watched {
     for (;;) {  // it is gone, or the kernel gives out no pidfds: then getppid() tells, now and then
       if (os::parent_pid() != pid_) return true;
       if (deadline.passed()) return false;
-      (void)os::wait_readable(-1, Deadline::earlier(deadline, 20ms));
+      (void)os::wait_readable(-1, Deadline::earlier(deadline, os::kLookInterval));
     }
   }
 
   int sentinel() const override {
-    if (!pidfd_) os::throw_failure({"pidfd_open", ESRCH}, "the parent process", "It has ended");
+    if (!pidfd_) os::throw_failure(refusal_, "the parent process", refusal_.error == ESRCH ? "It has ended" : "");
     return pidfd_.get();
   }
 
  private:
   pid_t pid_;
   os::Fd pidfd_;
+  os::Failure refusal_{"pidfd_open", ESRCH};  // where there is no pidfd_
 };
 
 }  // namespace
@@ -72,9 +76,17 @@ detail::Identity& detail::identity() noexcept {
   return *mine;
 }
 
+[[gnu::hot]] bool detail::is_noted_here() noexcept {
+  return noted_at.load(std::memory_order_relaxed) == &noted;
+}
+
 [[gnu::hot]] void detail::become(Identity* mine) noexcept {
-  noted = mine;
-  if (noted_at.load(std::memory_order_relaxed) != &noted) noted_at.store(&noted, std::memory_order_release);
+  if (is_noted_here()) {
+    noted = mine;
+  } else {
+    self.store(mine, std::memory_order_release);
+    noted_at.store(nullptr, std::memory_order_release);  // the main thread is not here
+  }
 }
 
 std::string detail::Identity::child_path(unsigned number) const {

@@ -4,6 +4,8 @@
 // hand.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
@@ -38,6 +40,13 @@
 namespace os_test {
 
 using multiproc::os::kThreadSanitizer;
+
+/// What one read of `fd` brings.
+inline std::string read_from(int fd) {
+  std::array<char, 256> buffer;
+  const auto got = ::read(fd, buffer.data(), buffer.size());
+  return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
+}
 
 /// While it lives the calls `nth`, `nth`+1, ... (`times` of them) of `call` answer `error`.
 class Refusing {

@@ -702,7 +702,7 @@ TEST(EndBySpawnTest, AHandlerThatTheTargetRegistersRuns) {
 
 TEST_P(EndTest, AForgottenProcessIsJoinedAtTheEndOfTheProgram) {
   const std::string method(to_string(GetParam()));
-  for (const char* how : {"return", "exit", "exit_in_thread", "static"}) {
+  for (const char* how : {"return", "exit", "quick_exit", "exit_in_thread", "static"}) {
     SCOPED_TRACE(how);
     const Wire wire;
     const auto result = support::run_program(support::program("forgotten_child"), {method, how, wire.path()});

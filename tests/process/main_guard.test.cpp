@@ -16,10 +16,10 @@
 
 #include <gtest/gtest.h>
 
-#include "os/sanitizer.hpp"
 #include "process/wire.hpp"
 #include "support/in_child.hpp"
 #include "support/loader.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -274,7 +274,7 @@ class LoaderTest : public testing::Test {
  protected:
   void SetUp() override {
     if (loader_.empty()) GTEST_SKIP() << "a static program has none";
-    if (multiproc::os::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer may execute /proc/self/exe";
+    if (support::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer may execute /proc/self/exe";
   }
   const std::string loader_ = support::loader();
 };

@@ -38,6 +38,7 @@
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/memory.hpp>
+#include <multiproc/os/quiet_write.hpp>
 #include <multiproc/process/process.hpp>
 
 #include "os/fault.hpp"
@@ -1026,6 +1027,32 @@ TEST(PrintTest, AProgramThatChangesSigpipeBetweenTwoPrintsIsNotKilled) {
   });
 
   EXPECT_EQ(result.status, 0) << result.err;
+}
+
+// What lets a print pass may not go before the last print does.
+TEST(PrintTest, AReaderThatHasGoneIsNoEndWhileTheProgramEnds) {
+  for (int round = 0; round < 60; ++round) {
+    const auto result = support::in_child([] {
+      Pipe pipe;
+      ::dup2(pipe.write_end, 1);
+      std::signal(SIGPIPE, SIG_DFL);
+      multiproc::os::exempt_from_sigpipe();  // as main_guard() does
+      Pipe::close_end(pipe.read_end);
+      std::atomic<bool> prints{false};
+      std::thread([&prints] {
+        for (;;) {
+          try {
+            println("broken");
+          } catch (const SystemError&) {
+          }
+          prints = true;
+        }
+      }).detach();
+      while (!prints) std::this_thread::yield();
+      std::exit(0);
+    });
+    ASSERT_EQ(result.status, 0) << "round " << round << ": " << result.err;
+  }
 }
 
 TEST(PrintTest, WhatTheProgramDoesWithSigpipeIsLeftAlone) {

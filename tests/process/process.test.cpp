@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <future>
@@ -18,16 +19,19 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
 
 #include <multiproc/error.hpp>
+#include <multiproc/process/this_process.hpp>
 
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
 #include "support/in_child.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -712,27 +716,90 @@ TEST_P(ProcessTest, TheChildReadsItsParentsStdin) {
 
 TEST_P(ProcessTest, AChildHoldsNoDescriptorThatItsParentHasNot) {
   const Wire wire;
-  const auto count = [](const std::string& path) {
-    std::string list;
+  const auto list = [](const std::string& path) {  // what is open; under which numbers is a matter of timing
+    std::vector<std::string> targets;
     for (const int fd : support::open_descriptors()) {
       char target[256]{};
       const ssize_t size = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target - 1);
-      list +=
-          std::to_string(fd) + "=" + std::string(target, static_cast<std::size_t>(std::max<ssize_t>(size, 0))) + " ";
+      targets.emplace_back(target, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
     }
-    Wire::tell(path, list);
+    std::sort(targets.begin(), targets.end());
+    std::string all;
+    for (const std::string& target : targets) all += target + " ";
+    Wire::tell(path, all);
   };
-  Process plain{options(), count, wire.path()};
+  Process plain{options(), list, wire.path()};
   plain.start();
   plain.join();
   plain.close();
   const std::string expected = wire.hear();
 
-  Process other{options({.cpus = {0}, .env = {{"A", "b"}}, .cwd = "/"}), count, wire.path()};
+  Process other{options({.cpus = {0}, .env = {{"A", "b"}}, .cwd = "/"}), list, wire.path()};
   other.start();
   other.join();
 
   EXPECT_EQ(wire.hear(), expected);
+}
+
+// The descriptor that would tell of its end can't be had, and then another thread gets it.
+TEST(ProcessByForkTest, AJoinThatFoundNoDescriptorLeftStillWaitsForTheEnd) {
+  if (support::kSanitized) GTEST_SKIP() << "UBSan looks at the memory of an object through a pipe";
+  const auto result = in_child([] {
+    int talk[2];
+    ASSERT_EQ(::pipe2(talk, O_CLOEXEC), 0);
+    Process child{{.start_method = StartMethod::fork}, [&] {
+                    char byte = 0;
+                    (void)!::read(talk[0], &byte, 1);
+                    std::exit(7);
+                  }};
+    child.start();
+    rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{3, before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+    std::atomic<bool> waits{false};
+    std::thread joiner([&] {
+      waits = true;
+      child.join();
+      EXPECT_EQ(child.exitcode(), 7);
+    });
+    while (!waits) std::this_thread::yield();
+    EXPECT_FALSE(child.join(50ms));
+    ::setrlimit(RLIMIT_NOFILE, &before);
+    EXPECT_TRUE(child.is_alive());
+    EXPECT_FALSE(child.join(50ms));
+    (void)!::write(talk[1], "x", 1);
+    joiner.join();
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+}
+
+// A child that another thread than the main one made, and a plain fork of another thread of it: the stack and the
+// thread_local objects of the first are given to others there.
+TEST(ProcessByForkTest, WhoAProcessIsDoesNotHangOnTheThreadThatMadeIt) {
+  const auto result = in_child([] {
+    std::thread([] {
+      Process child{{.name = "Ada", .start_method = StartMethod::fork}, [] {
+                      std::thread([] {
+                        const pid_t grandchild = ::fork();
+                        if (grandchild == 0) {
+                          int wrong = 0;
+                          for (int i = 0; i < 20; ++i) {
+                            std::thread([&] { wrong += multiproc::current_process().name() == "Ada" ? 0 : 1; }).join();
+                          }
+                          ::_exit(wrong == 0 ? 5 : 1);
+                        }
+                        int status = 0;
+                        ::waitpid(grandchild, &status, 0);
+                        std::exit(WIFEXITED(status) ? WEXITSTATUS(status) : 2);
+                      }).join();
+                    }};
+      child.start();
+      child.join();
+      EXPECT_EQ(child.exitcode(), 5);
+    }).join();
+  });
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
 // More than the memory that is kept together for a few.

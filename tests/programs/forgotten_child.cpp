@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// forgotten_child <fork|spawn> <return|exit|exit_in_thread|static> <wire>: starts a process, forgets it and ends with
-// code 11. The child tells the wire when it is done, which takes it a while.
+// forgotten_child <fork|spawn> <return|exit|quick_exit|exit_in_thread|static> <wire>: starts a process, forgets it and
+// ends with code 11. The child tells the wire when it is done, which takes it a while.
 
 #include <chrono>
 #include <cstdlib>
@@ -20,8 +20,10 @@ namespace {
 
 std::unique_ptr<multiproc::Process> at_namespace_scope;
 
-// Slow on purpose: a parent that does not wait would be gone long before.
+// Slow on purpose: a parent that does not wait would be gone long before. Nor does who watches that parent wait for the
+// end of its output, if the child does not hold it.
 void finish_late(const std::string& wire) {
+  for (const int output : {STDOUT_FILENO, STDERR_FILENO}) ::close(output);
   std::this_thread::sleep_for(std::chrono::milliseconds(150));
   const int fd = ::open(wire.c_str(), O_WRONLY | O_CLOEXEC);
   (void)!::write(fd, "child done\n", 11);
@@ -45,6 +47,7 @@ int main(int argc, char** argv) {
     (void)forgotten;
   }
   if (how == "exit") std::exit(11);
+  if (how == "quick_exit") std::quick_exit(11);
   if (how == "exit_in_thread") {
     std::thread([] { std::exit(11); }).join();
   }

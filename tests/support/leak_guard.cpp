@@ -48,9 +48,15 @@ std::string link_target(const fs::path& link) {
   return gone ? std::string{} : target.string();
 }
 
+// A file of /proc whose process ends while it is read throws, whatever exceptions() says.
 std::string text_of(const fs::path& file) {
   std::ifstream in{file};
-  return {std::istreambuf_iterator<char>{in}, {}};
+  std::string text;
+  try {
+    text.assign(std::istreambuf_iterator<char>{in}, {});
+  } catch (const std::ios_base::failure&) {
+  }
+  return text;
 }
 
 // "name, state Z" out of "12 (name) Z 1 ...".

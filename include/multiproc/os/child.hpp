@@ -16,6 +16,7 @@
 // child has ended with ExitStatus::unknown(), which is no failure.
 #pragma once
 
+#include <chrono>
 #include <csignal>  // pid_t
 #include <cstdint>
 #include <optional>
@@ -25,6 +26,9 @@
 #include <multiproc/os/fd.hpp>
 
 namespace multiproc::os {
+
+/// How often a process is looked at where nothing tells its end: the kernel has no pidfds, or no descriptor is left.
+inline constexpr std::chrono::milliseconds kLookInterval{20};
 
 /// wait() and sentinel() may be called while another thread calls any of the others but settle(); these want a lock.
 class Child {
@@ -65,7 +69,8 @@ class Child {
   static Result<Child> adopt(pid_t pid, Fd end) noexcept;
 
   /// The same for a child that has only just been born, where the kernel has pidfds: costs nothing, and needs settle().
-  static Child newborn(pid_t pid) noexcept;
+  /// `before`: boot_time() before the fork.
+  static Child newborn(pid_t pid, std::int64_t before) noexcept;
 
  private:
   void has_gone() noexcept;
@@ -77,9 +82,13 @@ class Child {
   bool by_pidfd_ = false;
   bool end_tells_ = false;  // end_ is readable exactly when the child has ended; false for the pipe
   bool is_settled_ = true;
-  std::int64_t born_ = 0;  // of a newborn: nanoseconds of CLOCK_BOOTTIME, at its birth or later
-  bool gone_ = false;      // ended, and the status was taken, by reap() or by somebody else
+  std::int64_t forked_ = 0;  // of a newborn: boot_time() before the fork, and after it
+  std::int64_t born_ = 0;
+  bool gone_ = false;  // ended, and the status was taken, by reap() or by somebody else
 };
+
+/// Nanoseconds of CLOCK_BOOTTIME.
+std::int64_t boot_time() noexcept;
 
 /// Whether this kernel gives out pidfds; asked once.
 bool has_pidfd() noexcept;

@@ -15,10 +15,11 @@
 #include <csignal>  // pid_t
 
 #include <multiproc/os/pipe.hpp>
+#include <multiproc/os/unforked_fd.hpp>
 
 namespace multiproc::os {
 
-/// What the child needs to know; handed over as it is by fork, in the start message by spawn.
+/// What the child needs to know; handed over as it is by fork, in the environment by spawn.
 struct ParentWatch {
   pid_t parent = 0;             // 0: do not watch
   int lifeline = -1;            // the read end; -1: PR_SET_PDEATHSIG alone
@@ -31,7 +32,6 @@ class Lifeline {
   Lifeline() noexcept = default;
   Lifeline(const Lifeline&) = delete;
   Lifeline& operator=(const Lifeline&) = delete;
-  ~Lifeline();
 
   /// Makes a watch of this process for a child that the calling thread is about to start.
   Result<ParentWatch> open() noexcept;
@@ -40,11 +40,8 @@ class Lifeline {
   Fd& child_end() noexcept { return read_; }
 
  private:
-  friend struct LifelineList;
   Fd read_;
-  Fd write_;
-  Lifeline* next_ = nullptr;
-  bool listed_ = false;
+  UnforkedFd write_;
 };
 
 /// Puts the calling process under `watch`; if the parent is gone already, ends it at once. Async-signal-safe.

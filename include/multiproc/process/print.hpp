@@ -21,11 +21,12 @@
 //             which glibc drops.
 // Cost        A short line costs one system call; without main_guard(), and before Linux 6.18, three: the signal must
 //             be held back. The first print or fork keeps one more descriptor open, close-on-exec.
-// Stands on   os/output.hpp, os/futex.hpp, os/memory.hpp.
+// Stands on   os/quiet_write.hpp, os/output.hpp, os/futex.hpp, os/memory.hpp.
 //
-// Any thread may call, also several at once, also before main() and after it; a signal handler may not. A call blocks
-// while its target takes no more, also where the descriptor is non-blocking. It counts as a use of the stream: an
-// std::cout that is not synchronised with stdio belongs to one thread, and so does print() then.
+// Any thread may call, also several at once, also before main() and after it; a signal handler may not, and a thread in
+// it must not be cancelled. A call blocks while its target takes no more, also where the descriptor is non-blocking. It
+// counts as a use of the stream: an std::cout that is not synchronised with stdio belongs to one thread, and so does
+// print() then.
 #pragma once
 
 #include <cstdio>
