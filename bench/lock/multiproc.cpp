@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-//
-// One thread, nobody else there: what the locks of this library cost when there is nothing to wait for.
 
 #include <benchmark/benchmark.h>
 
@@ -9,42 +7,50 @@
 #include <multiproc/sync/rlock.hpp>
 #include <multiproc/sync/semaphore.hpp>
 
+#include "lock/workload.hpp"
 #include "support/bench.hpp"
 
 namespace {
 
-void lock_multiproc(benchmark::State& state) {
-  const multiproc::Lock lock;
-  for (auto _ : state) {
-    lock.lock();
-    benchmark::ClobberMemory();
-    lock.unlock();
-  }
-  if (lock.locked()) state.SkipWithError("it is still locked");
-}
-BENCHMARK(lock_multiproc);
+using lock_bench::alone;
+using lock_bench::contended;
+using lock_bench::hand_over;
+using multiproc::Acquired;
 
-void rlock_multiproc(benchmark::State& state) {
-  const multiproc::RLock lock;
-  for (auto _ : state) {
-    lock.lock();
-    benchmark::ClobberMemory();
-    lock.unlock();
-  }
-  if (lock.locked()) state.SkipWithError("it is still locked");
-}
-BENCHMARK(rlock_multiproc);
+template <class Handle>
+struct Ours {
+  Handle handle;
 
-void semaphore_multiproc(benchmark::State& state) {
-  const multiproc::Semaphore semaphore(1);
-  for (auto _ : state) {
-    semaphore.acquire();
-    benchmark::ClobberMemory();
-    semaphore.release();
+  bool lock() { return handle.acquire() == Acquired::clean; }
+  bool lock_after_death() { return handle.acquire() == Acquired::owner_died; }
+  bool unlock() {
+    handle.release();
+    return true;
   }
-  if (semaphore.value() != 1) state.SkipWithError("the count is wrong");
-}
-BENCHMARK(semaphore_multiproc);
+};
+using Lock = Ours<multiproc::Lock>;
+using RLock = Ours<multiproc::RLock>;
+
+struct Semaphore {
+  multiproc::Semaphore handle{1};
+
+  bool lock() {
+    handle.acquire();
+    return true;
+  }
+  bool unlock() {
+    handle.release();
+    return true;
+  }
+};
+
+BENCHMARK(alone<Lock>)->Name("lock_multiproc");
+BENCHMARK(alone<RLock>)->Name("lock_multiproc_rlock");
+BENCHMARK(alone<Semaphore>)->Name("lock_multiproc_semaphore");
+BENCHMARK(contended<Lock>)->Name("contended_multiproc")->UseManualTime()->Iterations(1);
+BENCHMARK(contended<RLock>)->Name("contended_multiproc_rlock")->UseManualTime()->Iterations(1);
+BENCHMARK(contended<Semaphore>)->Name("contended_multiproc_semaphore")->UseManualTime()->Iterations(1);
+BENCHMARK(hand_over<Lock>)->Name("hand_over_multiproc")->UseManualTime()->Iterations(1);
 
 void event_multiproc(benchmark::State& state) {
   const multiproc::Event event;
@@ -58,7 +64,17 @@ void event_multiproc(benchmark::State& state) {
 BENCHMARK(event_multiproc);
 
 const bench::Ratio lock_goal{"lock_multiproc", "lock_pthread_robust", bench::at_most(1.15)};
-const bench::Ratio semaphore_goal{"semaphore_multiproc", "semaphore_sem_t", bench::at_most(2.0)};
-const bench::Ratio event_goal{"event_multiproc", "semaphore_sem_t", bench::at_most(2.0)};
+const bench::Ratio to_shared{"lock_multiproc", "lock_pthread_shared", bench::at_most(0)};
+const bench::Ratio to_std_mutex{"lock_multiproc", "lock_std_mutex", bench::at_most(0)};
+const bench::Ratio to_boost{"lock_multiproc", "lock_boost", bench::at_most(0)};
+const bench::Ratio to_python{"lock_python", "lock_multiproc", bench::at_most(0)};
+const bench::Ratio rlock{"lock_multiproc_rlock", "lock_pthread_robust", bench::at_most(0)};
+const bench::Ratio semaphore{"lock_multiproc_semaphore", "lock_sem_t", bench::at_most(0)};
+const bench::Ratio contended_goal{"contended_multiproc", "contended_pthread_robust", bench::speed_at_least(1.0)};
+const bench::Ratio contended_to_shared{"contended_multiproc", "contended_pthread_shared", bench::speed()};
+const bench::Ratio contended_to_boost{"contended_multiproc", "contended_boost", bench::speed()};
+const bench::Ratio contended_to_python{"contended_multiproc", "contended_python", bench::speed()};
+const bench::Ratio contended_semaphore{"contended_multiproc_semaphore", "contended_sem_t", bench::speed()};
+const bench::Ratio hand_over_ratio{"hand_over_multiproc", "hand_over_pthread_robust", bench::at_most(0)};
 
 }  // namespace

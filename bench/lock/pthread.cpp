@@ -1,67 +1,76 @@
 // SPDX-License-Identifier: MIT
 //
-// The C library's own: a mutex of the kind that ours stands on, the plain one, and the POSIX semaphore.
+// The C library's own: mutexes shared between processes, robust and not, the one of threads, and the POSIX semaphore.
 
+#include <cerrno>
 #include <mutex>
 #include <stdexcept>
 
 #include <pthread.h>
 #include <semaphore.h>
-#include <sys/mman.h>
 
 #include <benchmark/benchmark.h>
 
+#include "lock/workload.hpp"
+
 namespace {
 
-void* shared_page() {
-  void* at = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (at == MAP_FAILED) throw std::runtime_error("mmap");
-  return at;
-}
+using lock_bench::alone;
+using lock_bench::contended;
+using lock_bench::hand_over;
 
-void lock_pthread(benchmark::State& state, bool robust) {
-  auto* const mutex = static_cast<pthread_mutex_t*>(shared_page());
-  pthread_mutexattr_t kind;
-  ::pthread_mutexattr_init(&kind);
-  ::pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
-  if (robust) ::pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
-  if (::pthread_mutex_init(mutex, &kind) != 0) state.SkipWithError("pthread_mutex_init");
-  for (auto _ : state) {
-    if (::pthread_mutex_lock(mutex) != 0) state.SkipWithError("pthread_mutex_lock");
-    benchmark::ClobberMemory();
-    ::pthread_mutex_unlock(mutex);
+template <bool kRobust>
+struct Pthread {
+  Pthread() {
+    pthread_mutexattr_t kind;
+    ::pthread_mutexattr_init(&kind);
+    ::pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
+    if (kRobust) ::pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
+    const int error = ::pthread_mutex_init(&mutex, &kind);
+    ::pthread_mutexattr_destroy(&kind);
+    if (error != 0) throw std::runtime_error("pthread_mutex_init");
   }
-  ::munmap(mutex, 4096);
-}
-void lock_pthread_robust(benchmark::State& state) {
-  lock_pthread(state, true);
-}
-void lock_pthread_shared(benchmark::State& state) {
-  lock_pthread(state, false);
-}
-BENCHMARK(lock_pthread_robust);
-BENCHMARK(lock_pthread_shared);
 
-void lock_std_mutex(benchmark::State& state) {
-  std::mutex mutex;
-  for (auto _ : state) {
+  bool lock() { return ::pthread_mutex_lock(&mutex) == 0; }
+  bool lock_after_death() {
+    return ::pthread_mutex_lock(&mutex) == EOWNERDEAD && ::pthread_mutex_consistent(&mutex) == 0;
+  }
+  bool unlock() { return ::pthread_mutex_unlock(&mutex) == 0; }
+
+  pthread_mutex_t mutex;
+};
+
+struct StdMutex {  // of one process
+  bool lock() {
     mutex.lock();
-    benchmark::ClobberMemory();
+    return true;
+  }
+  bool unlock() {
     mutex.unlock();
+    return true;
   }
-}
-BENCHMARK(lock_std_mutex);
 
-void semaphore_sem_t(benchmark::State& state) {
-  auto* const semaphore = static_cast<sem_t*>(shared_page());
-  ::sem_init(semaphore, 1, 1);
-  for (auto _ : state) {
-    ::sem_wait(semaphore);
-    benchmark::ClobberMemory();
-    ::sem_post(semaphore);
+  std::mutex mutex;
+};
+
+struct PosixSemaphore {
+  PosixSemaphore() {
+    if (::sem_init(&semaphore, 1, 1) != 0) throw std::runtime_error("sem_init");
   }
-  ::munmap(semaphore, 4096);
-}
-BENCHMARK(semaphore_sem_t);
+
+  bool lock() { return ::sem_wait(&semaphore) == 0; }
+  bool unlock() { return ::sem_post(&semaphore) == 0; }
+
+  sem_t semaphore;
+};
+
+BENCHMARK(alone<Pthread<true>>)->Name("lock_pthread_robust");
+BENCHMARK(alone<Pthread<false>>)->Name("lock_pthread_shared");
+BENCHMARK(alone<StdMutex>)->Name("lock_std_mutex");
+BENCHMARK(alone<PosixSemaphore>)->Name("lock_sem_t");
+BENCHMARK(contended<Pthread<true>>)->Name("contended_pthread_robust")->UseManualTime()->Iterations(1);
+BENCHMARK(contended<Pthread<false>>)->Name("contended_pthread_shared")->UseManualTime()->Iterations(1);
+BENCHMARK(contended<PosixSemaphore>)->Name("contended_sem_t")->UseManualTime()->Iterations(1);
+BENCHMARK(hand_over<Pthread<true>>)->Name("hand_over_pthread_robust")->UseManualTime()->Iterations(1);
 
 }  // namespace

@@ -8,6 +8,23 @@
 #include <multiproc/exit_status.hpp>
 #include <multiproc/version.hpp>
 
+#include <multiproc/shm/layout.hpp>
+#include <multiproc/shm/shared_const.hpp>
+#include <multiproc/shm/shared_memory.hpp>
+
+#include <multiproc/sync/array.hpp>
+#include <multiproc/sync/barrier.hpp>
+#include <multiproc/sync/bounded_semaphore.hpp>
+#include <multiproc/sync/condition.hpp>
+#include <multiproc/sync/event.hpp>
+#include <multiproc/sync/lock.hpp>
+#include <multiproc/sync/rlock.hpp>
+#include <multiproc/sync/semaphore.hpp>
+#include <multiproc/sync/shared_map.hpp>
+#include <multiproc/sync/shared_string.hpp>
+#include <multiproc/sync/shared_vector.hpp>
+#include <multiproc/sync/value.hpp>
+
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/ipc/sendable.hpp>
 

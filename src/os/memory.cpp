@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <ctime>
+#include <limits>
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -58,14 +59,14 @@ bool exceeds_machine(std::size_t size) noexcept {
   return size / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-Result<> reserve(int memory, std::size_t size) noexcept {
+Result<> reserve(int memory, std::size_t offset, std::size_t size) noexcept {
   if (size == 0) return Failure{"fallocate", EINVAL};
   if (exceeds_machine(size)) return Failure{"fallocate", ENOMEM};
   const SignalsHeld held;
   for (;;) {
     int error = fault::injected("fallocate");
     if (error == 0) {
-      if (::fallocate(memory, 0, 0, static_cast<off_t>(size)) == 0) return {};
+      if (::fallocate(memory, 0, static_cast<off_t>(offset), static_cast<off_t>(size)) == 0) return {};
       error = errno;
     }
     if (error != EINTR) return Failure{"fallocate", error};
@@ -85,19 +86,53 @@ void Mapping::unmap() noexcept {
   if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
 }
 
-Result<Fd> make_memory(const char* label, std::size_t size) noexcept {
+namespace {
+
+Result<Fd> new_memory(const char* label) noexcept {
   if (const int error = fault::injected("memfd_create")) return Failure{"memfd_create", error};
   const int made = ::memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (made < 0) return Failure{"memfd_create", errno};
-  Result<Fd> memory = above_stdio(Fd{made});
-  if (!memory) return memory;
-  const int fd = memory.value().get();
-  if (const auto reserved = reserve(fd, size); !reserved) return reserved.failure();
+  return above_stdio(Fd{made});
+}
+
+Result<> seal(int memory) noexcept {
   if (const int error = fault::injected("fcntl")) return Failure{"fcntl(F_ADD_SEALS)", error};
-  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+  if (::fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     return Failure{"fcntl(F_ADD_SEALS)", errno};
   }
+  return {};
+}
+
+}  // namespace
+
+Result<Fd> make_memory(const char* label, std::size_t size) noexcept {
+  Result<Fd> memory = new_memory(label);
+  if (!memory) return memory;
+  const int fd = memory.value().get();
+  if (const auto reserved = reserve(fd, 0, size); !reserved) return reserved.failure();
+  if (const auto sealed = seal(fd); !sealed) return sealed.failure();
   return memory;
+}
+
+Result<Fd> make_sparse_memory(const char* label, std::size_t size) noexcept {
+  if (size == 0 || size > static_cast<std::size_t>(std::numeric_limits<off_t>::max())) {
+    return Failure{"ftruncate", EINVAL};
+  }
+  Result<Fd> memory = new_memory(label);
+  if (!memory) return memory;
+  const int fd = memory.value().get();
+  {
+    const SignalsHeld held;
+    int error = fault::injected("ftruncate");
+    if (error == 0 && ::ftruncate(fd, static_cast<off_t>(size)) != 0) error = errno;
+    if (error != 0) return Failure{"ftruncate", error};
+  }
+  if (const auto sealed = seal(fd); !sealed) return sealed.failure();
+  return memory;
+}
+
+Result<> reserve_range(int memory, std::size_t offset, std::size_t size) noexcept {
+  return reserve(memory, offset, size);
 }
 
 Result<MemoryInfo> look_at_memory(int memory) noexcept {

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/at_fork.hpp>
+
+#include "shm/remedy.hpp"
 
 namespace multiproc::detail {
 
@@ -89,6 +92,46 @@ std::shared_ptr<Segment> Segment::make(std::size_t size, const char* label) {
   const os::ForkLock lock(mutex);
   registry().known.push_back({info, segment});
   return segment;
+}
+
+std::shared_ptr<Segment> Segment::make_sparse(std::size_t least, std::size_t most, const char* label) {
+  constexpr std::size_t kMostInherited = std::size_t{16} << 20;  // all of it counts as used
+  for (std::size_t size = std::max(least, most);; size = std::max(least, size / 2)) {
+    const std::string object = "shared memory that may grow to " + std::to_string(size) + " bytes";
+    os::Failure failure;
+    os::Result<os::Fd> memory = os::make_sparse_memory(label, size);
+    if (memory) {
+      os::Fd fd = std::move(memory).value();
+      os::Result<os::Mapping> mapping = os::map_shared(fd.get(), size);
+      if (mapping) {
+        const os::MemoryInfo info = os::look_at_memory(fd.get()).or_throw(object);
+        auto segment = std::make_shared<Segment>(std::move(fd), std::move(mapping).value());
+        const os::ForkLock lock(mutex);
+        registry().known.push_back({info, segment});
+        return segment;
+      }
+      failure = mapping.failure();
+    } else {
+      failure = memory.failure();
+      if (memory.error() == EPERM || memory.error() == ENOSYS) {
+        size = std::max(least, std::min(size, kMostInherited));
+        os::Result<os::Mapping> mapping = os::map_inheritable(size);
+        if (mapping) return std::make_shared<Segment>(os::Fd{}, std::move(mapping).value());
+        failure = mapping.failure();
+      }
+    }
+    const bool is_limit = failure.error == EFBIG || failure.error == ENOMEM || failure.error == EINVAL;
+    if (size <= least || !is_limit) os::throw_failure(failure, object, memory_remedy(failure.error));
+  }
+}
+
+void Segment::reserve(std::size_t offset, std::size_t size) const {
+  if (!memory_ || size == 0) return;
+  const os::Result<> reserved = os::reserve_range(memory_.get(), offset, size);
+  if (!reserved) {
+    os::throw_failure(reserved.failure(), std::to_string(size) + " more bytes of shared memory",
+                      memory_remedy(reserved.error()));
+  }
 }
 
 std::shared_ptr<Segment> Segment::adopt(os::Fd memory) {

@@ -46,6 +46,13 @@ class Mapping {
 /// and that at once for more than the machine's memory and swap. Signals wait meanwhile (about 0.3 ms a MiB).
 Result<Fd> make_memory(const char* label, std::size_t size) noexcept;
 
+/// The same without a reservation: what was not reserved by reserve_range() must not be touched, for a lack of memory
+/// is a SIGBUS there. EFBIG under a small RLIMIT_FSIZE (SIGXFSZ is held back).
+Result<Fd> make_sparse_memory(const char* label, std::size_t size) noexcept;
+
+/// Reserves a range of it, by any process, again and again if need be. ENOSPC, ENOMEM as make_memory().
+Result<> reserve_range(int memory, std::size_t offset, std::size_t size) noexcept;
+
 /// What a descriptor of memory leads to.
 struct MemoryInfo {
   std::uint64_t device = 0;  // with `inode`: the same memory under any descriptor, in any process

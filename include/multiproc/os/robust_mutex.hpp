@@ -14,7 +14,8 @@
 // Fork        The child owns nothing: what the forking thread holds stays the parent's.
 #pragma once
 
-#include <cstddef>
+#include <mutex>  // names the C library's mutex and its functions
+#include <type_traits>
 
 #include <multiproc/deadline.hpp>
 #include <multiproc/os/result.hpp>
@@ -30,6 +31,9 @@ enum class LockOutcome {
   unusable,    // there is no mutex at this place
 };
 
+/// How many robust mutexes the calling thread holds.
+extern constinit thread_local unsigned robust_mutexes_held;
+
 class RobustMutex {
  public:
   static constexpr unsigned kMostHeld = 2048;
@@ -37,21 +41,37 @@ class RobustMutex {
   /// Makes it, once, in zeroed memory, before anybody else sees it.
   Result<> init() noexcept;
 
-  LockOutcome try_lock() noexcept;
+  LockOutcome try_lock() noexcept {
+    if (robust_mutexes_held >= kMostHeld) [[unlikely]]
+      return is_mine() ? LockOutcome::mine : LockOutcome::too_many;
+    const int error = ::pthread_mutex_trylock(&mutex_);
+    if (error != 0) [[unlikely]]
+      return outcome_of(error);
+    ++robust_mutexes_held;
+    return LockOutcome::clean;
+  }
 
   /// Blocks; for those whom try_lock() told that it is busy, since it looks at the clock first. Wakes every now and
   /// then to look for itself: a waiter that is killed just after it was woken takes a wake-up with it.
   LockOutcome lock(Deadline deadline) noexcept;
 
   /// False: the calling thread does not own it.
-  bool unlock() noexcept;
+  bool unlock() noexcept {
+    if (::pthread_mutex_unlock(&mutex_) != 0) [[unlikely]]
+      return false;
+    --robust_mutexes_held;
+    return true;
+  }
 
   /// Whether any thread owns it, and whether the calling one does. No system call.
   bool is_held() const noexcept;
   bool is_mine() const noexcept;
 
  private:
-  alignas(8) std::byte storage_[40]{};  // pthread_mutex_t, whose header stays in src/os
+  LockOutcome outcome_of(int error) noexcept;
+  unsigned owner() const noexcept;
+
+  std::remove_pointer_t<std::mutex::native_handle_type> mutex_;  // pthread_mutex_t; zero is not yet a mutex
 };
 
 }  // namespace multiproc::os

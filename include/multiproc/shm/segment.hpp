@@ -38,6 +38,10 @@ class Segment {
   /// shows.
   static std::shared_ptr<Segment> make(std::size_t size, const char* label);
 
+  /// The same, but none of it is reserved: see reserve(). As large as the limits of this process allow (RLIMIT_FSIZE,
+  /// RLIMIT_AS), between `least` and `most` bytes.
+  static std::shared_ptr<Segment> make_sparse(std::size_t least, std::size_t most, const char* label);
+
   /// The segment that `memory` leads to: the one that this process has mapped already, or a new mapping of all of it.
   static std::shared_ptr<Segment> adopt(os::Fd memory);
 
@@ -49,6 +53,10 @@ class Segment {
   std::byte* begin() const noexcept { return mapping_.bytes().data(); }
   std::size_t size() const noexcept { return mapping_.bytes().size(); }
   std::span<std::byte> bytes() const noexcept { return mapping_.bytes(); }
+
+  /// Makes sure that these bytes of a sparse segment can be touched. SystemError, with the room that is left: no
+  /// memory. Without a memfd the kernel's own accounting has to do.
+  void reserve(std::size_t offset, std::size_t size) const;
 
   /// Another descriptor of it, close-on-exec, to be sent. Throws Unsupported where it has none.
   os::Fd descriptor() const;

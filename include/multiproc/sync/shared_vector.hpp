@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT
+//
+// multiproc/sync/shared_vector.hpp: a std::vector that threads and processes grow together.
+//
+// A shared_vector is a handle: copies name the same elements, a forked child has them, and it may be sent to any
+// process of this machine. Every call takes the vector's lock; get_lock() holds it over several. References and
+// iterators are good while the lock is held: another process's insertion may move the elements.
+//
+// Visibility  What was done to the vector before a call of another thread or process is visible to that call.
+// Death       A process that is killed in a call has done it or has not; what it had begun is undone by the next one
+//             that has the lock. No memory is lost. Writes through references are not undone.
+// Fork        A child that is forked within with() does not own the lock, and must not return from it.
+// Limits      max_bytes, 1 GiB unless told otherwise: address space, of which memory is taken as it is needed. One
+//             descriptor a vector. A held lock must not lose its last handle. T is aligned to a page at the most.
+// Cost        The lock, and the copy of what is overwritten. Inserting in the middle moves the rest, once to a new
+// block
+//             when it is more than some KiB.
+// Stands on   sync/rlock.hpp, shm/heap.hpp.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <new>
+#include <ranges>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <multiproc/error.hpp>
+#include <multiproc/shm/detail/hooks.hpp>
+#include <multiproc/shm/layout.hpp>
+#include <multiproc/sync/array.hpp>
+#include <multiproc/sync/detail/store.hpp>
+#include <multiproc/sync/rlock.hpp>
+
+namespace multiproc {
+
+/// The most that a container may grow to; 0: 1 GiB, or less where the limits of this process are lower.
+struct SharedContainerOptions {
+  std::size_t max_bytes = 0;
+};
+
+/// Example:
+///
+///     shared_vector<int> found;
+///     Process worker{[](shared_vector<int> mine) { mine.push_back(42); }, found};
+template <class T>
+class shared_vector {  // NOLINT(readability-identifier-naming): as std's
+  static_assert(Shareable<T>,
+                "multiproc: shared_vector<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside)");
+  static_assert(alignof(T) <= 4096, "multiproc: shared_vector<T>: T is aligned to more than a page");
+  static_assert(!std::is_const_v<T> && !std::is_volatile_v<T>, "multiproc: shared_vector<T>: T is const or volatile");
+
+ public:
+  using value_type = T;
+  using size_type = std::size_t;
+  using difference_type = std::ptrdiff_t;
+  using reference = T&;
+  using iterator = T*;
+  using const_iterator = const T*;
+
+  /// An empty one. SystemError: no memory, no descriptor.
+  explicit shared_vector(SharedContainerOptions options = {}) : store_(kKind, options.max_bytes) {}
+  shared_vector(std::initializer_list<T> elements, SharedContainerOptions options = {}) : shared_vector(options) {
+    assign(elements);
+  }
+  template <std::ranges::input_range Range>
+    requires(!std::is_same_v<std::remove_cvref_t<Range>, shared_vector>) &&
+            std::is_constructible_v<T, std::ranges::range_reference_t<Range>>
+  // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): the constraint keeps it from that
+  explicit shared_vector(Range&& elements, SharedContainerOptions options = {}) : shared_vector(options) {
+    assign(std::forward<Range>(elements));
+  }
+
+  shared_vector(const shared_vector&) = default;
+  shared_vector& operator=(const shared_vector&) = default;
+
+  std::size_t size() const {
+    const detail::Operation call(store_);
+    return count();
+  }
+  bool empty() const { return size() == 0; }
+  std::size_t capacity() const {
+    const detail::Operation call(store_);
+    return static_cast<std::size_t>(buffer().capacity) / sizeof(T);
+  }
+  void reserve(std::size_t elements) {
+    change([&](const detail::Operation& call) { buffer().reserve(call, bytes_of(elements)); });
+  }
+
+  /// Copies, taken and put under the lock. std::out_of_range.
+  T get(std::size_t index) const {
+    const detail::Operation call(store_);
+    return *element(index);
+  }
+  void set(std::size_t index, const T& value) {
+    const T copy = value;
+    with(index, [&](T& here) { here = copy; });
+  }
+  std::vector<T> to_vector() const {
+    const detail::Operation call(store_);
+    return std::vector<T>(data(), data() + count());
+  }
+
+  void push_back(const T& value) {
+    const T copy = value;
+    change([&](const detail::Operation& call) { std::construct_at(gap(call, count(), 0, 1), copy); });
+  }
+  template <class... Args>
+  void emplace_back(Args&&... args) {
+    push_back(T(std::forward<Args>(args)...));
+  }
+  /// std::out_of_range: it is empty.
+  void pop_back() {
+    change([&](const detail::Operation& call) {
+      (void)element(0);
+      gap(call, count() - 1, 1, 0);
+    });
+  }
+
+  /// Before the element at `index`, or at the end. std::out_of_range.
+  template <std::integral Index>
+  void insert(Index index, const T& value) {
+    const T copy = value;
+    change([&](const detail::Operation& call) {
+      std::construct_at(gap(call, position(static_cast<std::size_t>(index)), 0, 1), copy);
+    });
+  }
+  /// Under get_lock(), as all that has iterators.
+  iterator insert(const_iterator before, const T& value) {
+    const auto index = static_cast<std::size_t>(before - data());
+    insert(index, value);
+    return data() + index;
+  }
+  template <std::integral Index>
+  void erase(Index index, std::size_t elements = 1) {
+    change([&](const detail::Operation& call) {
+      const std::size_t first = position(static_cast<std::size_t>(index));
+      if (elements > count() - first) detail::throw_out_of_range("shared_vector", first + elements - 1, count());
+      gap(call, first, elements, 0);
+    });
+  }
+  iterator erase(const_iterator first, const_iterator last) {
+    const auto index = static_cast<std::size_t>(first - data());
+    erase(index, static_cast<std::size_t>(last - first));
+    return data() + index;
+  }
+  iterator erase(const_iterator at) { return erase(at, at + 1); }
+
+  void resize(std::size_t elements, const T& value = T{}) {
+    const T copy = value;
+    change([&](const detail::Operation& call) {
+      const std::size_t before = count();
+      if (elements < before)
+        gap(call, elements, before - elements, 0);
+      else if (elements > before)
+        std::uninitialized_fill_n(gap(call, before, 0, elements - before), elements - before, copy);
+    });
+  }
+  void clear() { resize(0); }
+
+  template <std::ranges::input_range Range>
+    requires std::is_constructible_v<T, std::ranges::range_reference_t<Range>>
+  void assign(Range&& elements) {
+    std::vector<T> kept;
+    for (auto&& element : elements) kept.push_back(T(std::forward<decltype(element)>(element)));
+    replace_all(kept);
+  }
+  void assign(std::initializer_list<T> elements) { replace_all({elements.begin(), elements.size()}); }
+
+  /// F(T&) of one element under the lock; a copy of what F returns. When F throws, the element is as before.
+  /// std::out_of_range.
+  template <class F>
+  auto with(std::size_t index, F&& update) {
+    return change([&](const detail::Operation& call) {
+      T* const here = element(index);
+      call.heap().keep(here, sizeof(T));
+      return std::forward<F>(update)(*here);
+    });
+  }
+  /// F(shared_vector&) under the lock; a copy of what F returns. All calls in it happen together, or, when F throws or
+  /// the process is killed, none of them. InvalidState: more than can be undone; do less at a time.
+  template <class F>
+    requires std::is_invocable_v<F, shared_vector&>
+  auto with(F&& changes) {
+    return change([&](const detail::Operation&) { return std::forward<F>(changes)(*this); });
+  }
+  RLock& get_lock() const noexcept { return store_.lock(); }
+
+  // Under get_lock(), for as long as the reference or iterator is used.
+  T& operator[](std::size_t index) const noexcept { return data()[index]; }
+  T& at(std::size_t index) const {
+    store_.settle();
+    return *element(index);
+  }
+  T& front() const noexcept { return data()[0]; }
+  T& back() const noexcept { return *(end() - 1); }
+  T* data() const noexcept {
+    store_.settle();
+    return reinterpret_cast<T*>(store_.base() + buffer().data);
+  }
+  T* begin() const noexcept { return data(); }
+  T* end() const noexcept {
+    T* const first = data();
+    return first + count();
+  }
+
+  /// Do both name the same vector?
+  friend bool operator==(const shared_vector& a, const shared_vector& b) noexcept {
+    return &a.store_.head() == &b.store_.head();
+  }
+
+ private:
+  friend struct Travel<shared_vector>;
+  static constexpr detail::StoreKind kKind{1,
+                                           {sizeof(T), alignof(T)},
+                                           std::max<std::size_t>(alignof(T), 16),
+                                           (std::size_t{16} << 10) + 2 * detail::Journal::taken_by(sizeof(T))};
+
+  explicit shared_vector(const detail::Place& place) : store_(kKind, place) {
+    const detail::Operation call(store_);
+    if (!buffer().is_plausible(store_.head().stamp.size, sizeof(T))) {
+      throw DecodeError("a shared_vector was received whose memory is corrupt");
+    }
+  }
+
+  detail::Buffer& buffer() const noexcept { return *reinterpret_cast<detail::Buffer*>(store_.head().root.data()); }
+  std::size_t count() const noexcept { return static_cast<std::size_t>(buffer().size) / sizeof(T); }
+  T* element(std::size_t index) const {
+    if (index >= count()) detail::throw_out_of_range("shared_vector", index, count());
+    return data() + index;
+  }
+  std::size_t position(std::size_t index) const {
+    if (index > count()) detail::throw_out_of_range("shared_vector", index, count());
+    return index;
+  }
+  // Too many for any memory is more than any segment has.
+  static std::size_t bytes_of(std::size_t elements) noexcept {
+    return elements > std::numeric_limits<std::size_t>::max() / 4 / sizeof(T)
+               ? std::numeric_limits<std::size_t>::max() / 4
+               : elements * sizeof(T);
+  }
+  T* gap(const detail::Operation& call, std::size_t at, std::size_t removed, std::size_t inserted) const {
+    return reinterpret_cast<T*>(buffer().splice(call, bytes_of(at), bytes_of(removed), bytes_of(inserted)));
+  }
+  void replace_all(std::span<const T> elements) {
+    change([&](const detail::Operation& call) {
+      T* const to = gap(call, 0, count(), elements.size());
+      std::uninitialized_copy(elements.begin(), elements.end(), to);
+    });
+  }
+
+  template <class F>
+  auto change(F&& steps) const {
+    detail::Operation call(store_);
+    if constexpr (std::is_void_v<std::invoke_result_t<F, const detail::Operation&>>) {
+      steps(call);
+      call.commit();
+    } else {
+      auto result = steps(call);
+      call.commit();
+      return result;
+    }
+  }
+
+  detail::Store store_;
+};
+
+template <class T>
+struct Travel<shared_vector<T>> {
+  template <class Encoder>
+  static void encode(Encoder& to, const shared_vector<T>& vector) {
+    detail::send_place(to, vector.store_.place());
+  }
+  template <class Decoder>
+  static shared_vector<T> decode(Decoder& from) {
+    return shared_vector<T>(detail::receive_place(from));
+  }
+};
+
+}  // namespace multiproc

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+// expect: multiproc: Array<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside)
+
+#include <multiproc/sync/array.hpp>
+
+multiproc::Array<const char*> make(std::size_t count) {
+  return multiproc::Array<const char*>(count);
+}
