@@ -57,6 +57,20 @@ SharedMemory SharedMemory::anonymous(std::size_t size) {
   }
 }
 
+SharedMemory SharedMemory::sparse(std::size_t size) {
+  require_size(size);
+  return {detail::Segment::make_sparse(size, size, "multiproc"), {}};
+}
+
+void SharedMemory::reserve(std::size_t offset, std::size_t size) {
+  const detail::Segment& segment = segment_for("reserve");
+  if (offset > segment.size() || segment.size() - offset < size) {
+    throw Error("SharedMemory::reserve(" + std::to_string(offset) + ", " + std::to_string(size) + ") of " +
+                std::to_string(segment.size()) + " bytes: the range is not within them");
+  }
+  segment.reserve(offset, size);
+}
+
 SharedMemory SharedMemory::create(std::string_view name, std::size_t size) {
   require_size(size);
   std::string bare = bare_name(name);

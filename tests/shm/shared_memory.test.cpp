@@ -90,6 +90,49 @@ std::string text_of(const SharedMemory& memory, std::size_t size) {
   return {reinterpret_cast<const char*>(memory.bytes().data()), size};
 }
 
+TEST(SparseMemoryTest, IsAsLargeAsYouLikeAndCostsWhatIsTouched) {
+  constexpr std::size_t kSize = std::size_t{8} << 30;
+  auto memory = SharedMemory::sparse(kSize);
+  ASSERT_EQ(memory.size(), kSize);
+  EXPECT_EQ(memory.bytes()[kSize / 2], std::byte{0});
+  memory.reserve(kSize - kPage, kPage);
+  memory.bytes()[kSize - 1] = std::byte{42};
+
+  const auto child = support::in_child([&] {
+    EXPECT_EQ(memory.bytes()[kSize - 1], std::byte{42});
+    memory.bytes()[0] = std::byte{7};
+  });
+
+  EXPECT_EQ(child.status, 0) << child.err;
+  EXPECT_EQ(memory.bytes()[0], std::byte{7});
+}
+
+TEST(SparseMemoryTest, ReservesWhatLiesInIt) {
+  auto memory = SharedMemory::sparse(4 * kPage);
+  memory.reserve(0, 4 * kPage);
+  memory.reserve(0, 4 * kPage);
+  memory.reserve(4 * kPage, 0);
+
+  EXPECT_THROW(memory.reserve(kPage, 4 * kPage), multiproc::Error);
+  EXPECT_THROW(memory.reserve(5 * kPage, 0), multiproc::Error);
+  EXPECT_THROW(memory.reserve(kPage, std::numeric_limits<std::size_t>::max()), multiproc::Error);
+}
+
+TEST(SparseMemoryTest, SaysThatThereIsNoRoomToReserve) {
+  const auto child = support::in_child([] {
+    auto memory = SharedMemory::sparse(std::size_t{8} << 30);
+    multiproc::os::fault::arm("fallocate", ENOSPC);
+    try {
+      memory.reserve(0, kPage);
+      ADD_FAILURE() << "reserved";
+    } catch (const SystemError& refused) {
+      EXPECT_EQ(refused.code().value(), ENOSPC);
+      EXPECT_NE(std::string(refused.what()).find("4096"), std::string::npos) << refused.what();
+    }
+  });
+  EXPECT_EQ(child.status, 0) << child.out << child.err;
+}
+
 TEST(SharedMemoryTest, AnonymousMemoryIsZeroAndBeginsAtAPage) {
   SharedMemory memory = SharedMemory::anonymous(3 * kPage + 100);
 

@@ -16,8 +16,8 @@
 // and before 3.13 resource_tracker.unregister(shm._name, "shared_memory").)
 //
 // Space       All of it is reserved when the memory is made, 8 GiB as well as 8 bytes, so that a lack of it is an error
-//             there and no SIGBUS later. The bytes are zero, and begin at the start of a page. A mapping lies at
-//             another address in each process.
+//             there and no SIGBUS later; but for sparse(), which takes memory as it is touched or reserved. The bytes
+//             are zero, and begin at the start of a page. A mapping lies at another address in each process.
 // Fork, send  A forked child has a copy of the handle. To other processes it is sent as descriptor and size: the name
 //             goes along as a word, and the memory arrives even when the name is gone.
 // Threads     One handle is for one thread at a time, like a std::string; the bytes are for all, with such order as
@@ -49,6 +49,12 @@ class SharedMemory {
   /// EFBIG), no descriptor (EMFILE). Unsupported: a size of 0, or one that a negative number became.
   static SharedMemory anonymous(std::size_t size);
 
+  /// The same, but none of it is reserved: `size` may be far more than the machine has, and memory is taken page by
+  /// page as it is touched. What reserve() has not made sure of may find no memory left, which ends the process
+  /// (SIGBUS, or the out-of-memory killer). SystemError with EFBIG or ENOMEM: a limit of this process is in the way
+  /// (RLIMIT_FSIZE, RLIMIT_AS).
+  static SharedMemory sparse(std::size_t size);
+
   /// `size` bytes (> 0) called `name`. SystemError: the name is taken (EEXIST) or too long (ENAMETOOLONG), no room in
   /// /dev/shm, no descriptor. Unsupported: a size as above; a name that is empty, "." or "..", or has a slash or a zero
   /// byte in it.
@@ -65,6 +71,10 @@ class SharedMemory {
   /// The bytes; none after close() or a move.
   std::span<std::byte> bytes() noexcept { return mapped(); }
   std::span<const std::byte> bytes() const noexcept { return mapped(); }
+
+  /// Takes the memory for these bytes now, so that touching them is safe; again: nothing. Needed for sparse memory
+  /// alone. SystemError: no room, as above. Error: the range is not within the bytes.
+  void reserve(std::size_t offset, std::size_t size);
 
   /// In bytes, as it was asked for. InvalidState after close().
   std::size_t size() const;
