@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// lock/workload.hpp: three questions to every lock: what it costs alone, how much two processes get through it, and how
-// long it takes to come back from an owner that was killed.
+// lock/workload.hpp: questions to every lock: what it costs alone, how much two processes get through it, how long it
+// takes to come back from an owner that was killed; and how long a sleeper takes to come back.
 //
 // A contender is a class that lies in memory shared by fork:
 //
@@ -11,6 +11,7 @@
 //     };
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -19,6 +20,7 @@
 #include <new>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include <sys/mman.h>
 
@@ -158,6 +160,49 @@ void hand_over(benchmark::State& state) {
     owner.kill();
     if (!waiter.ended_well()) return state.SkipWithError("the waiter was not told of the owner's death");
     state.SetIterationTime(1e-9 * static_cast<double>(shared->had_at - killed));
+  }
+}
+
+inline constexpr std::size_t kWakes = 100;
+
+template <class Contender>
+struct Woken {
+  alignas(64) Contender door;
+  std::atomic<std::size_t> rounds{0};
+  std::atomic<std::int64_t> at{0};
+};
+
+/// From the call that wakes until a waiter, asleep on another CPU, has come back: the median of a hundred. A contender
+/// here has wait() and wake().
+template <class Contender>
+void wake(benchmark::State& state) {
+  for ([[maybe_unused]] auto _ : state) {
+    Common<Woken<Contender>> shared;
+    Runner waiter(
+        [](void* context) {
+          auto& it = *static_cast<Woken<Contender>*>(context);
+          for (std::size_t round = 1; round <= kWakes; ++round) {
+            if (!it.door.wait()) return false;
+            it.at = now_ns();
+            it.rounds = round;
+          }
+          return true;
+        },
+        &*shared, 1);
+    waiter.go();
+    std::vector<std::int64_t> took;
+    for (std::size_t round = 1; round <= kWakes; ++round) {
+      while (!waiter.is_asleep()) {
+      }
+      const std::int64_t began = now_ns();
+      shared->door.wake();
+      while (shared->rounds != round) {
+      }
+      took.push_back(shared->at - began);
+    }
+    if (!waiter.ended_well()) return state.SkipWithError("the waiter failed");
+    std::nth_element(took.begin(), took.begin() + kWakes / 2, took.end());
+    state.SetIterationTime(1e-9 * static_cast<double>(took[kWakes / 2]));
   }
 }
 

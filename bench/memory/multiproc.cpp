@@ -77,7 +77,7 @@ void insert_multiproc(benchmark::State& state) {
 }
 BENCHMARK(insert_multiproc);
 
-const bench::Ratio anonymous{"anonymous_multiproc", "anonymous_raw", bench::at_most(0)};
+const bench::Ratio anonymous{"anonymous_multiproc", "anonymous_raw", bench::at_most(1.3)};
 const bench::Ratio named{"named_multiproc", "named_raw", bench::at_most(0)};
 const bench::Ratio named_python{"named_python", "named_multiproc", bench::at_most(0)};
 const bench::Ratio increment{"increment_multiproc", "increment_robust", bench::at_most(0)};

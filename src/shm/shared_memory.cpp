@@ -113,6 +113,13 @@ SharedMemory SharedMemory::adopt(os::Fd memory, std::uint64_t size, std::string 
   return {std::make_shared<detail::Segment>(std::move(memory), std::move(mapping)), std::move(name)};
 }
 
+SharedMemory SharedMemory::duplicate() const {
+  (void)segment_for("duplicate");
+  SharedMemory other{segment_, name_};
+  other.unlinked_ = unlinked_;
+  return other;
+}
+
 std::size_t SharedMemory::size() const {
   return segment_for("size").size();
 }

@@ -107,6 +107,17 @@ TEST(SparseMemoryTest, IsAsLargeAsYouLikeAndCostsWhatIsTouched) {
   EXPECT_EQ(memory.bytes()[0], std::byte{7});
 }
 
+TEST(SharedMemoryTest, ADuplicateIsTheSameBytesAndLivesByItself) {
+  auto memory = SharedMemory::anonymous(kPage);
+  auto other = memory.duplicate();
+  memory.bytes()[0] = std::byte{5};
+  memory.close();
+
+  EXPECT_EQ(other.bytes()[0], std::byte{5});
+  EXPECT_EQ(other.size(), kPage);
+  EXPECT_THROW((void)memory.duplicate(), InvalidState);
+}
+
 TEST(SparseMemoryTest, ReservesWhatLiesInIt) {
   auto memory = SharedMemory::sparse(4 * kPage);
   memory.reserve(0, 4 * kPage);

@@ -64,6 +64,10 @@ class SharedMemory {
   /// Unsupported: such a name as above. InvalidState: it has no size yet.
   static SharedMemory open(std::string_view name);
 
+  /// Another handle to the same bytes: to be kept when this one is given to a Process, or to be given away.
+  /// InvalidState after close().
+  SharedMemory duplicate() const;
+
   SharedMemory(SharedMemory&& other) noexcept = default;
   SharedMemory& operator=(SharedMemory&& other) noexcept = default;
   ~SharedMemory() = default;  // closes; the name, if it has one, stays

@@ -135,9 +135,8 @@ class Condition {
   ///   held      the condition's Lock or RLock, which this thread owns, or a std::unique_lock that holds it (or holds
   ///             the Condition). Without it: the condition's lock, which this thread owns.
   ///   deadline  bounds the wait for the notification; a deadline that has passed lets others have the lock once.
-  ///   Taking
-  ///             the lock again is not bounded: the caller's guard must find it held, as with std::condition_variable
-  ///             and in Python.
+  ///             Taking the lock again is not bounded: the caller's guard must find it held, as with
+  ///             std::condition_variable and in Python.
   ///   return    false: not notified until then.
   /// InvalidState: the lock is not the condition's, or this thread does not own it; 340 threads wait already.
   Outcome wait() const { return wait_owned(Deadline::never()); }

@@ -12,8 +12,7 @@
 //             that has the lock. No memory is lost. Writes through references are not undone.
 // Limits      max_bytes, 1 GiB unless told otherwise. One descriptor a map. A held lock must not lose its last handle.
 // Cost        The lock, and some hundred nanoseconds; all but the walks are logarithmic in the number of entries (with
-// a
-//             probability that comes to certainty: the tree is a treap).
+//             a probability that comes to certainty: the tree is a treap).
 // Stands on   sync/rlock.hpp, shm/heap.hpp.
 #pragma once
 
@@ -220,7 +219,8 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     });
   }
   /// F(shared_map&) under the lock; a copy of what F returns. All calls in it happen together, or, when F throws or the
-  /// process is killed, none of them. InvalidState: more than can be undone; do less at a time.
+  /// process is killed, none of them; what is written through a reference from operator[] is not undone, that by
+  /// with(key, F) is. InvalidState: more than can be undone; do less at a time.
   template <class F>
     requires std::is_invocable_v<F, shared_map&>
   auto with(F&& changes) {

@@ -13,8 +13,7 @@
 // Limits      max_bytes, 1 GiB unless told otherwise: address space, of which memory is taken as it is needed. One
 //             descriptor a vector. A held lock must not lose its last handle. T is aligned to a page at the most.
 // Cost        The lock, and the copy of what is overwritten. Inserting in the middle moves the rest, once to a new
-// block
-//             when it is more than some KiB.
+//             block when it is more than some KiB.
 // Stands on   sync/rlock.hpp, shm/heap.hpp.
 #pragma once
 
@@ -185,7 +184,8 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
     });
   }
   /// F(shared_vector&) under the lock; a copy of what F returns. All calls in it happen together, or, when F throws or
-  /// the process is killed, none of them. InvalidState: more than can be undone; do less at a time.
+  /// the process is killed, none of them; what is written through a reference is not undone, that by set() and
+  /// with(index, F) is. InvalidState: more than can be undone; do less at a time.
   template <class F>
     requires std::is_invocable_v<F, shared_vector&>
   auto with(F&& changes) {

@@ -112,7 +112,7 @@ class Value {
   /// To hold it over several calls.
   Lock& get_lock() const noexcept { return lock_; }
 
-  /// Without the lock: for atomics inside T, or under get_lock(). The address stays as long as there is a handle.
+  /// Without the lock: under get_lock(), or for std::atomic_ref. The address stays as long as there is a handle.
   T& ref() const noexcept {
     if (head_->changing.load(std::memory_order_relaxed) != 0 && lock_.is_mine() && !detail::is_under_way(head_)) {
       restore(*head_, *value_, *undo());  // what a dead owner had begun
