@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "os/fault.hpp"
@@ -62,6 +63,17 @@ LifeMark mark_of(const Stat& stat) noexcept {
   return (static_cast<std::uint64_t>(stat.pid) & kPidMask) | ((stat.start & kStartMask) << kPidBits);
 }
 
+// A child of ours that has ended and was not reaped: that takes no descriptor to find out, and leaves it to be reaped.
+bool is_dead_child(pid_t pid) noexcept {
+  siginfo_t info{};
+  return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
+std::uint64_t namespace_number(const char* path) noexcept {
+  struct stat info {};
+  return ::stat(path, &info) == 0 ? info.st_ino : 0;
+}
+
 }  // namespace
 
 Result<LifeMark> own_life_mark() noexcept {
@@ -75,21 +87,32 @@ pid_t pid_of(LifeMark mark) noexcept {
   return static_cast<pid_t>(mark & kPidMask);
 }
 
-bool is_gone(LifeMark mark) noexcept {
+Result<bool> look_whether_gone(LifeMark mark) noexcept {
   const pid_t pid = pid_of(mark);
   if (::kill(pid, 0) != 0 && errno == ESRCH) return true;
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%d/stat", pid);
   const auto stat = read_stat(path);
-  if (!stat) return false;  // the next look's kill() will tell
+  if (!stat) {
+    const bool is_want = stat.error() == EMFILE || stat.error() == ENFILE || stat.error() == ENOMEM;
+    if (!is_want) return false;  // the next look's kill() will tell
+    if (is_dead_child(pid)) return true;
+    return stat.failure();
+  }
   if (mark_of(stat.value()) != mark) return true;
   // A zombie leader may have living threads (pthread_exit in main).
   return (stat.value().state == 'Z' || stat.value().state == 'X') && stat.value().threads <= 1;
 }
 
+bool is_gone(LifeMark mark) noexcept {
+  const auto gone = look_whether_gone(mark);
+  return gone && gone.value();
+}
+
+// The numbers of namespaces have 32 bits. A kernel without time namespaces has none for that.
 std::uint64_t pid_namespace() noexcept {
-  struct stat info {};
-  return ::stat("/proc/self/ns/pid", &info) == 0 ? info.st_ino : 0;
+  const std::uint64_t pids = namespace_number("/proc/self/ns/pid");
+  return pids == 0 ? 0 : pids << 32U | namespace_number("/proc/self/ns/time");
 }
 
 }  // namespace multiproc::os

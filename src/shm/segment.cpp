@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cerrno>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/at_fork.hpp>
+#include <multiproc/os/life_mark.hpp>
+#include <multiproc/os/result.hpp>
 
 #include "shm/remedy.hpp"
 
@@ -25,11 +28,18 @@ struct ArenaHead {
   static constexpr std::uint32_t kVersion = 1;
 
   LayoutStamp stamp;
+  std::uint64_t pid_namespace;  // of its maker: the owners of locks are known by their thread ids
   std::atomic<std::uint64_t> used;
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && sizeof(ArenaHead) <= kCacheLine);
 
-constexpr std::size_t kArena = std::size_t{64} << 10;
+// Each is twice as large as the one before it, up to a limit: who makes many objects needs few descriptors.
+constexpr std::size_t kFirstArena = std::size_t{64} << 10;
+constexpr std::size_t kLargestArena = std::size_t{1} << 20;
+
+// Arenas of other processes that nobody here has a handle to stay mapped, the last so many: a lock in one of them may
+// be held by a thread that let its handle go.
+constexpr std::size_t kMostIdle = 32;
 
 struct Known {
   os::MemoryInfo info;
@@ -40,8 +50,8 @@ struct Known {
 // static handles may outlive everything.
 struct Registry {
   std::vector<Known> known;
-  std::vector<std::shared_ptr<Segment>> arenas;
-  std::shared_ptr<Segment> arena;  // the one to take places from
+  std::vector<std::shared_ptr<Segment>> arenas;   // made here; the last is the one to take places from
+  std::vector<std::shared_ptr<Segment>> adopted;  // made elsewhere
 };
 
 constinit os::ForkMutex mutex;
@@ -53,15 +63,30 @@ Registry& registry() {
   return *made;
 }
 
+std::uint64_t pid_home() noexcept {
+  static const std::uint64_t home = os::pid_namespace();
+  return home;
+}
+
 bool is_arena(const Segment& segment) noexcept {
   if (segment.size() < sizeof(ArenaHead)) return false;
   const auto& stamp = reinterpret_cast<const ArenaHead*>(segment.begin())->stamp;
   return stamp == LayoutStamp{ArenaHead::kMagic, ArenaHead::kVersion, 0, segment.size()};
 }
 
-std::shared_ptr<Segment> make_arena() {
-  auto arena = Segment::make(kArena, "multiproc");
-  auto* const head = new (arena->begin()) ArenaHead{{ArenaHead::kMagic, ArenaHead::kVersion, 0, kArena}, {}};
+// Under a limit for files that is smaller than an arena, it serves the children that are forked.
+std::shared_ptr<Segment> make_arena_memory(std::size_t size) {
+  try {
+    return Segment::make(size, "multiproc");
+  } catch (const SystemError& refused) {
+    if (refused.code().value() != EFBIG) throw;
+    return std::make_shared<Segment>(os::Fd{}, os::map_inheritable(size).or_throw("shared memory of this process"));
+  }
+}
+
+std::shared_ptr<Segment> make_arena(std::size_t size) {
+  auto arena = make_arena_memory(size);
+  auto* const head = new (arena->begin()) ArenaHead{{ArenaHead::kMagic, ArenaHead::kVersion, 0, size}, pid_home(), {}};
   head->used.store(kCacheLine, std::memory_order_relaxed);
   return arena;
 }
@@ -71,9 +96,26 @@ std::size_t take_from(const Segment& arena, std::size_t size) noexcept {
   auto& used = reinterpret_cast<ArenaHead*>(arena.begin())->used;
   std::uint64_t at = used.load(std::memory_order_relaxed);
   do {
-    if (arena.size() - at < size) return 0;
+    if (at > arena.size() || arena.size() - at < size) return 0;
   } while (!used.compare_exchange_weak(at, at + size, std::memory_order_relaxed));
   return at;
+}
+
+// Takes the oldest that nobody has a handle to out of the list, if there are too many.
+std::vector<std::shared_ptr<Segment>> take_idle(std::vector<std::shared_ptr<Segment>>& arenas) {
+  const auto is_idle = [](const std::shared_ptr<Segment>& arena) { return arena.use_count() == 1; };
+  std::vector<std::shared_ptr<Segment>> taken;
+  auto idle = static_cast<std::size_t>(std::count_if(arenas.begin(), arenas.end(), is_idle));
+  for (auto at = arenas.begin(); idle > kMostIdle && at != arenas.end();) {
+    if (!is_idle(*at)) {
+      ++at;
+      continue;
+    }
+    taken.push_back(std::move(*at));
+    at = arenas.erase(at);
+    --idle;
+  }
+  return taken;
 }
 
 }  // namespace
@@ -85,7 +127,8 @@ std::shared_ptr<Segment> Segment::make(std::size_t size, const char* label) {
     return std::make_shared<Segment>(os::Fd{}, std::move(mapping));
   }
   const std::string object = "shared memory of " + std::to_string(size) + " bytes";
-  os::Fd fd = std::move(memory).or_throw(object);
+  if (!memory) os::throw_failure(memory.failure(), object, memory_remedy(memory.error()));
+  os::Fd fd = std::move(memory).value();
   os::Mapping mapping = os::map_shared(fd.get(), size).or_throw(object);
   const os::MemoryInfo info = os::look_at_memory(fd.get()).or_throw(object);
   auto segment = std::make_shared<Segment>(std::move(fd), std::move(mapping));
@@ -138,6 +181,7 @@ std::shared_ptr<Segment> Segment::adopt(os::Fd memory) {
   const os::MemoryInfo info = os::look_at_memory(memory.get()).or_throw("received shared memory");
   if (!info.keeps_its_size) throw DecodeError("received shared memory is not sealed against shrinking");
   std::shared_ptr<Segment> segment;
+  std::vector<std::shared_ptr<Segment>> let_go;  // without the lock, which their end takes
   const os::ForkLock lock(mutex);
   Registry& all = registry();
   for (const Known& known : all.known) {
@@ -147,7 +191,17 @@ std::shared_ptr<Segment> Segment::adopt(os::Fd memory) {
   os::Mapping mapping = os::map_shared(memory.get(), info.size).or_throw("received shared memory");
   segment = std::make_shared<Segment>(std::move(memory), std::move(mapping));
   all.known.push_back({info, segment});
-  if (is_arena(*segment)) all.arenas.push_back(segment);
+  if (is_arena(*segment)) {
+    const auto home = reinterpret_cast<const ArenaHead*>(segment->begin())->pid_namespace;
+    if (home != pid_home()) {
+      let_go.push_back(std::move(segment));
+      throw DecodeError(
+          "received a shared object of another pid namespace: owners of locks are known by their thread ids, which mean "
+          "others here. Share it among processes of one namespace (docker run --pid)");
+    }
+    all.adopted.push_back(segment);
+    let_go = take_idle(all.adopted);
+  }
   return segment;
 }
 
@@ -170,17 +224,16 @@ Place take_place(std::size_t size) {
     std::shared_ptr<Segment> arena;
     {
       const os::ForkLock lock(mutex);
-      arena = registry().arena;
+      if (!registry().arenas.empty()) arena = registry().arenas.back();
     }
     if (arena) {
       if (const std::size_t offset = take_from(*arena, size); offset != 0) return {arena, offset};
     }
-    std::shared_ptr<Segment> fresh = make_arena();  // without the lock, which it takes itself
+    // Without the lock, which it takes itself. If another thread was quicker, ours goes.
+    std::shared_ptr<Segment> fresh = make_arena(arena ? std::min(2 * arena->size(), kLargestArena) : kFirstArena);
     const os::ForkLock lock(mutex);
-    Registry& all = registry();
-    if (all.arena != arena) continue;  // another thread was quicker: ours goes
-    all.arenas.push_back(fresh);
-    all.arena = std::move(fresh);
+    auto& arenas = registry().arenas;
+    if (arenas.empty() ? arena == nullptr : arenas.back() == arena) arenas.push_back(std::move(fresh));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <new>
 #include <optional>
 #include <string>
@@ -21,7 +22,8 @@ namespace detail {
 
 namespace {
 
-constexpr std::ptrdiff_t kMostParties = std::ptrdiff_t{1} << 20;
+constexpr std::ptrdiff_t kMostParties = 4096;
+constexpr std::size_t kLargestInArena = 1024;  // what is larger is given back with its last handle
 
 // The state of the barrier: how many passes there have been, and
 //   filling  not all parties are there
@@ -68,16 +70,27 @@ struct Slot {
 }
 constexpr const char* kBrokenText =
     "broken: a party died or did not come in time, the action failed, or it was aborted. reset() mends it";
+constexpr const char* kTooLateText =
+    "the deadline passed before the turn of this call came: all parties of a pass are there, and its action still "
+    "runs. "
+    "That pass is not broken; allow more time";
+
+constexpr std::chrono::milliseconds kPauseForASlot{10};  // at most
 
 }  // namespace
 
 // Two slots for each party: who comes for the next pass finds one although nobody of the last has left yet.
 struct BarrierState {
+  static constexpr std::uint64_t kMagic = 0x65697272'6162706d;  // "mpbarrie"
+  static constexpr std::uint32_t kVersion = 1;
+
   explicit BarrierState(std::uint32_t number) noexcept : parties(number) {}
 
+  LayoutStamp stamp;      // written last
   os::RobustMutex guard;  // of those who arrive, and reset
   std::atomic<std::uint32_t> phase{kFilling};
   const std::uint32_t parties;
+  std::atomic<std::int64_t> looked{0};  // when somebody looked for the dead, by the monotonic clock
 
   Slot* begin() noexcept { return std::launder(reinterpret_cast<Slot*>(this + 1)); }
   const Slot* begin() const noexcept { return std::launder(reinterpret_cast<const Slot*>(this + 1)); }
@@ -91,7 +104,7 @@ struct BarrierState {
   std::uint32_t load() const noexcept { return phase.load(std::memory_order_acquire); }
   bool change(std::uint32_t from, std::uint32_t to) noexcept {
     if (!phase.compare_exchange_strong(from, to, std::memory_order_acq_rel)) return false;
-    if (parties > 1) (void)unpark(phase, kEverybody);
+    (void)unpark(phase, kEverybody);
     return true;
   }
   // Whether this pass is broken now.
@@ -102,6 +115,14 @@ struct BarrierState {
       if (state_of(now) == kBroken || change(now, pass | kBroken)) return true;
     }
   }
+  // Whether nobody has looked for the dead for so long. Then the caller does, and the others leave it to it: all looks
+  // together cost the same, however many wait, and who is stopped or dead is replaced by the next to wake up.
+  bool is_time_to_look(std::chrono::nanoseconds since) noexcept {
+    const std::int64_t now = std::chrono::nanoseconds(Deadline::Clock::now().time_since_epoch()).count();
+    std::int64_t last = looked.load(std::memory_order_relaxed);
+    if (last <= now && now - last < since.count()) return false;
+    return looked.compare_exchange_strong(last, now, std::memory_order_relaxed);
+  }
   bool somebody_died(std::uint32_t pass) const noexcept {
     return std::any_of(begin(), end(), [pass](const Slot& slot) { return slot.died_waiting_for(pass); });
   }
@@ -110,7 +131,8 @@ struct BarrierState {
         std::count_if(begin(), end(), [pass](const Slot& slot) { return slot.waits_for(pass); }));
   }
 };
-static_assert(std::is_trivially_destructible_v<BarrierState> && alignof(BarrierState) == alignof(Slot));
+static_assert(std::is_trivially_destructible_v<BarrierState> && alignof(BarrierState) == alignof(Slot) &&
+              std::atomic<std::int64_t>::is_always_lock_free);
 
 namespace {
 
@@ -158,24 +180,42 @@ class Party {
 
   // The last one: leads the others on.
   void run(const BarrierAction* action) {
-    if (action != nullptr) {
-      try {
-        action->run();
-      } catch (...) {
-        (void)barrier_.break_pass(pass_);
-        throw;
-      }
+    try {
+      if (action != nullptr) action->run();
+      if (!barrier_.change(pass_ | kActing, pass_ + kOnePass)) throw_broken("broken, or reset, while its action ran");
+    } catch (...) {
+      (void)barrier_.break_pass(pass_);
+      throw;
     }
-    if (!barrier_.change(pass_ | kActing, pass_ + kOnePass)) throw_broken("broken, or reset, while its action ran");
   }
 
   // The others.
   void wait(Deadline deadline) {
+    try {
+      sleep_until_over(deadline);
+      require_passed();
+    } catch (...) {
+      // A party that leaves, for whatever reason, is one that the others wait for in vain.
+      (void)barrier_.break_pass(pass_);
+      throw;
+    }
+  }
+
+ private:
+  // Between two looks for the dead: the longer the more there are to look at, and the longer this has lasted already.
+  static constexpr std::chrono::milliseconds kFirstLook{1};
+  static constexpr std::chrono::milliseconds kLastLook{10};
+  static constexpr std::chrono::microseconds kLookAtOne{10};
+  // The first few to come wake up for it. The others seldom do: all together about a thousand times a second.
+  static constexpr std::uint32_t kWatchers = 4;
+  static constexpr std::chrono::milliseconds kTurnOfOne{1};
+
+  void sleep_until_over(Deadline deadline) {
     const auto began = Deadline::Clock::now();
-    const bool may_spin = !deadline.passed();
-    if (may_spin && spin_until([this] { return is_over(); })) return require_passed();
-    while (!is_over()) {
-      if (barrier_.somebody_died(pass_)) {
+    if (!deadline.passed() && spin_until([this] { return is_over(); })) return;
+    for (bool is_first = true; !is_over(); is_first = false) {
+      const auto look = time_of_look(Deadline::Clock::now() - began);
+      if (barrier_.is_time_to_look(look / 2) && barrier_.somebody_died(pass_)) {
         if (barrier_.break_pass(pass_)) throw_broken("a party died while it waited");
         continue;
       }
@@ -185,21 +225,23 @@ class Party {
       }
       const std::uint32_t now = barrier_.load();
       if (pass_of(now) != pass_ || state_of(now) == kBroken) continue;
-      park(barrier_.phase, now, Deadline::earlier(deadline, time_of_sleep(Deadline::Clock::now() - began)));
+      const auto until = Deadline::earlier(deadline, time_of_sleep(look, is_first));
+      const os::WaitOutcome outcome = os::futex_wait(barrier_.phase, now, until).or_throw("a word in shared memory");
+      // Who led the others on may have died before it woke them, and some of them sleep for long.
+      if (outcome == os::WaitOutcome::timed_out && is_over()) (void)unpark(barrier_.phase, kEverybody);
     }
-    require_passed();
   }
 
- private:
-  static constexpr std::chrono::milliseconds kFirstLook{1};
-  static constexpr std::chrono::microseconds kEachParty{20};
-  static constexpr std::chrono::milliseconds kLastLook{10};
+  std::chrono::nanoseconds time_of_look(std::chrono::nanoseconds waited) const noexcept {
+    return std::min<std::chrono::nanoseconds>(kLastLook, kFirstLook + waited / 64) + barrier_.parties * kLookAtOne;
+  }
 
-  // Until somebody has to look after the others again: the more rarely the more there are who do, and the longer this
-  // has lasted already. Who is alone has nobody to look after, and is woken by the second.
-  std::chrono::nanoseconds time_of_sleep(std::chrono::nanoseconds waited) const noexcept {
-    if (barrier_.waiting(pass_) <= 1) return kLongestSleep;
-    return std::min<std::chrono::nanoseconds>(kLastLook, kFirstLook + barrier_.parties * kEachParty + waited / 64);
+  // Who is alone has nobody to look after, and is woken by the second. Those who seldom wake do so one after another.
+  std::chrono::nanoseconds time_of_sleep(std::chrono::nanoseconds look, bool is_first) const noexcept {
+    if (index_ == 0 && barrier_.waiting(pass_) <= 1) return kLongestSleep;
+    if (index_ < kWatchers) return look;
+    const auto turn = std::max<std::chrono::nanoseconds>(kLongestSleep, barrier_.parties * kTurnOfOne);
+    return is_first ? turn * (index_ + 1) / barrier_.parties : turn;
   }
 
   bool is_over() const noexcept {
@@ -220,17 +262,25 @@ class Party {
   const std::uint32_t index_;
 };
 
-// The guard is held. Nothing: all slots are still taken by those of earlier passes.
-Slot* take_slot(BarrierState& barrier, std::uint32_t pass) {
-  Slot* taken = nullptr;
+// What somebody finds who comes.
+struct Arrival {
+  bool somebody_died = false;
+  std::uint32_t waiting = 0;
+  Slot* free = nullptr;  // nothing: all are still taken by those of earlier passes
+};
+
+// The guard is held.
+Arrival look_round(BarrierState& barrier, std::uint32_t pass) {
+  Arrival found;
   for (Slot& slot : barrier) {
-    if (slot.alive.is_held() || slot.waits_for(pass)) continue;
-    if (taken == nullptr) {
-      const os::LockOutcome outcome = slot.alive.try_lock();
-      if (outcome != os::LockOutcome::clean && !finish_try_lock(outcome, "Barrier")) continue;
-      slot.word.store(kFree, std::memory_order_relaxed);
-      taken = &slot;
-    } else if (slot.word.load(std::memory_order_relaxed) != kFree) {
+    if (slot.waits_for(pass)) {
+      ++found.waiting;
+      found.somebody_died = found.somebody_died || slot.died_waiting_for(pass);
+      continue;
+    }
+    if (slot.alive.is_held()) continue;
+    if (found.free == nullptr) found.free = &slot;
+    if (slot.word.load(std::memory_order_relaxed) != kFree) {
       // What the dead of earlier passes left goes before their number comes again.
       const os::LockOutcome outcome = slot.alive.try_lock();
       if (outcome != os::LockOutcome::clean && outcome != os::LockOutcome::owner_died) continue;
@@ -238,7 +288,15 @@ Slot* take_slot(BarrierState& barrier, std::uint32_t pass) {
       (void)slot.alive.unlock();
     }
   }
-  return taken;
+  return found;
+}
+
+// The guard is held. False: it is not free any more.
+bool take(Slot& slot) {
+  const os::LockOutcome outcome = slot.alive.try_lock();
+  if (outcome != os::LockOutcome::clean && !finish_try_lock(outcome, "Barrier")) return false;
+  slot.word.store(kFree, std::memory_order_relaxed);
+  return true;
 }
 
 }  // namespace
@@ -253,7 +311,7 @@ std::size_t size_of_barrier(std::ptrdiff_t parties) {
 
 Place make_barrier(std::ptrdiff_t parties) {
   const std::size_t size = size_of_barrier(parties);
-  Place place = size <= kLargestSmall ? take_place(size) : Place{Segment::make(size, "multiproc barrier"), 0};
+  Place place = size <= kLargestInArena ? take_place(size) : Place{Segment::make(size, "multiproc barrier"), 0};
   make_barrier_at(place, parties);
   return place;
 }
@@ -266,12 +324,14 @@ void make_barrier_at(const Place& place, std::ptrdiff_t parties) {
     auto* const slot = new (slots + i * sizeof(Slot)) Slot;
     (void)slot->alive.init().or_throw("a new barrier");
   }
+  state->stamp = {BarrierState::kMagic, BarrierState::kVersion, 0, size_of_barrier(parties)};
 }
 
 BarrierState* barrier_at(const Place& place) {
   require_room(place, sizeof(BarrierState), alignof(BarrierState));
   auto* const state = std::launder(reinterpret_cast<BarrierState*>(place.address()));
-  if (state->parties < 1 || state->parties > kMostParties) {
+  const LayoutStamp expected{BarrierState::kMagic, BarrierState::kVersion, 0, BarrierState::size_for(state->parties)};
+  if (state->parties < 1 || state->parties > kMostParties || state->stamp != expected) {
     throw DecodeError("a barrier was received that is none: there is something else in its memory");
   }
   require_room(place, BarrierState::size_for(state->parties), alignof(BarrierState));
@@ -300,12 +360,18 @@ std::shared_ptr<const BarrierAction> resolve_barrier_action(const os::CodeAddres
 int Barrier::wait(Deadline deadline) const {
   using namespace detail;
   BarrierState& barrier = *state_;
-  for (;;) {
+  for (std::chrono::milliseconds pause{1};; pause = std::min(pause * 2, kPauseForASlot)) {
     Guard guard(barrier.guard, deadline);
     const std::uint32_t now = barrier.load();
     const std::uint32_t pass = pass_of(now);
     if (state_of(now) == kBroken) throw_broken(kBrokenText);
-    if (barrier.somebody_died(pass)) {
+    Arrival found;
+    if (guard.is_held()) {
+      found = look_round(barrier, pass);
+    } else {
+      found = {.somebody_died = barrier.somebody_died(pass), .waiting = barrier.waiting(pass)};
+    }
+    if (found.somebody_died) {
       if (barrier.break_pass(pass)) throw_broken("a party died while it waited");
       continue;
     }
@@ -314,19 +380,21 @@ int Barrier::wait(Deadline deadline) const {
         std::any_of(barrier.begin(), barrier.end(), [](const Slot& slot) { return slot.alive.is_mine(); })) {
       throw InvalidState("Barrier: wait() called from the barrier's own action, for which all others wait");
     }
-    Slot* const slot = guard.is_held() && !is_acting ? take_slot(barrier, pass) : nullptr;
-    if (slot == nullptr) {
+    if (is_acting || found.free == nullptr || !take(*found.free)) {
       // All of this pass are here, or some of the last have not left yet: after them.
       guard.release();
       if (deadline.passed()) {
-        if (barrier.break_pass(pass)) throw_broken("not all parties came in time");
+        // Only who belongs to a pass, or would have, breaks it.
+        if (is_acting || found.waiting >= barrier.parties) throw_broken(kTooLateText);
+        if (barrier.change(now, pass | kBroken)) throw_broken("not all parties came in time");
         continue;
       }
-      park(barrier.phase, now, Deadline::earlier(deadline, std::chrono::milliseconds(1)));
+      // A pass that ends wakes us. Nobody tells when a slot is free.
+      park(barrier.phase, now, Deadline::earlier(deadline, is_acting ? kLongestSleep : pause));
       continue;
     }
-    Party party(barrier, *slot, pass, barrier.waiting(pass));
-    slot->word.store(pass | kWaiting, std::memory_order_release);  // from here on it counts
+    Party party(barrier, *found.free, pass, found.waiting);
+    found.free->word.store(pass | kWaiting, std::memory_order_release);  // from here on it counts
     if (party.index() == 1 && (!party.is_last() || action_ != nullptr)) (void)unpark(barrier.phase, 1);
     if (!party.is_last()) {
       guard.release();

@@ -19,6 +19,7 @@ namespace multiproc::detail {
 namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{10};  // between two looks for the dead
+constexpr std::chrono::seconds kBlindness{1};         // after which one who waits says that it can't look
 
 // Who this process is, to the others. Asked of the kernel once.
 constinit std::atomic<os::LifeMark> own_mark{0};
@@ -45,6 +46,12 @@ os::LifeMark who_we_are() {
   own_namespace.store(os::pid_namespace(), std::memory_order_relaxed);
   own_mark.store(mark.value(), std::memory_order_release);
   return mark.value();
+}
+
+[[noreturn]] void throw_blind(const os::Failure& failure) {
+  os::throw_failure(failure, "BoundedSemaphore: /proc/<pid>/stat of a process that holds permits",
+                    "Whether it is dead takes a descriptor for a moment to find out. Close some, or raise the limit "
+                    "(ulimit -n)");
 }
 
 [[noreturn]] void refuse(os::LockOutcome outcome) {
@@ -131,8 +138,8 @@ os::LifeMark PermitTable::caller() const {
   const os::LifeMark me = who_we_are();
   if (own_namespace.load(std::memory_order_relaxed) != pid_namespace) [[unlikely]] {
     throw Unsupported(
-        "BoundedSemaphore: this process is in another pid namespace than the one that made it: they can't tell whether "
-        "the other is dead. Semaphore works between them");
+        "BoundedSemaphore: this process is in another pid or time namespace than the one that made it: they can't tell "
+        "whether the other is dead. Semaphore works between them");
   }
   return me;
 }
@@ -206,15 +213,20 @@ PermitTable::Look PermitTable::look(os::LifeMark me, Deadline deadline, std::uin
   return Look::taken;
 }
 
-// Outside the guard, for it asks the kernel; no process ever has a dead one's mark again. Returns how many.
-std::uint32_t PermitTable::take_from_the_dead(os::LifeMark me) {
+// Outside the guard, for it asks the kernel; no process ever has a dead one's mark again. A failure: of some holders
+// nobody can say whether they are dead.
+os::Result<> PermitTable::take_from_the_dead(os::LifeMark me, Deadline entry) {
   std::uint32_t got = 0;
   std::uint32_t seen = 0;
+  os::Result<> looked;
   for (PermitSlot& slot : slots()) {
     const os::LifeMark holder = slot.holder.load(std::memory_order_relaxed);
     if (holder == 0 || holder == me || slot.permits.load(std::memory_order_relaxed) == 0) continue;
-    if (!os::is_gone(holder)) continue;
-    const Inside inside(*this, Deadline::never());
+    const auto gone = os::look_whether_gone(holder);
+    if (!gone) looked = gone.failure();
+    if (!gone || !gone.value()) continue;
+    const Inside inside(*this, entry);
+    if (!inside) break;
     const std::uint32_t permits = slot.permits.load(std::memory_order_relaxed);
     if (slot.holder.load(std::memory_order_relaxed) != holder || permits == 0) continue;
     slot.permits.store(0, std::memory_order_relaxed);
@@ -223,7 +235,7 @@ std::uint32_t PermitTable::take_from_the_dead(os::LifeMark me) {
     got += permits;
   }
   if ((seen & kSleepers) != 0) wake(seen, got);
-  return got;
+  return looked;
 }
 
 bool PermitTable::acquire(Deadline deadline) {
@@ -238,9 +250,16 @@ bool PermitTable::acquire(Deadline deadline) {
   }
   auto look_for_dead_at = Deadline::Clock::now();
   auto pause = kFirstPause;
+  os::Result<> looked;
+  Deadline blind = Deadline::never();
   for (;;) {
     if (Deadline::Clock::now() >= look_for_dead_at) {
-      (void)take_from_the_dead(me);
+      looked = take_from_the_dead(me, entry);
+      if (looked) {
+        blind = Deadline::never();
+      } else if (blind.is_never()) {
+        blind = Deadline(kBlindness);
+      }
       look_for_dead_at = Deadline::Clock::now() + pause;
       pause = std::min(2 * pause, kLongestSleep);
     }
@@ -251,6 +270,7 @@ bool PermitTable::acquire(Deadline deadline) {
       throw InvalidState("BoundedSemaphore: " + std::to_string(slot_count) +
                          " processes hold permits of it, and no more can at once. Let fewer take part");
     }
+    if (!looked && (deadline.passed() || blind.passed())) throw_blind(looked.failure());
     if (deadline.passed()) return false;
     if (found == Look::none_free) park(turns, sleep_on, Deadline::earlier(deadline, look_for_dead_at));
   }
@@ -278,10 +298,49 @@ void PermitTable::release(std::uint32_t count) {
   wake(seen, count);
 }
 
+// What the slots say without the guard. More than the truth, or less, where permits change hands meanwhile.
+os::Result<PermitTable::Count> PermitTable::count_held(os::LifeMark me) {
+  Count count;
+  for (PermitSlot& slot : slots()) {
+    const os::LifeMark holder = slot.holder.load(std::memory_order_relaxed);
+    if (holder == 0) continue;
+    const std::uint32_t permits = slot.permits.load(std::memory_order_acquire);
+    if (permits == 0) continue;
+    if (holder != me) {
+      const auto gone = os::look_whether_gone(holder);
+      if (!gone) return gone.failure();
+      if (gone.value()) {
+        count.of_the_dead += permits;
+        continue;
+      }
+    }
+    count.of_the_living += permits;
+  }
+  return count;
+}
+
+// Without the guard as long as the slots and their sum agree and nobody has died, so that a process that is stopped
+// under it holds up nobody; if it is, and some have died, what the slots say has to do.
 std::uint32_t PermitTable::free_permits() {
-  (void)take_from_the_dead(caller());
-  const Inside inside(*this, Deadline::never());
-  return bound - used.load(std::memory_order_relaxed);
+  const os::LifeMark me = caller();
+  const auto counted = [&] {
+    const auto count = count_held(me);
+    if (!count) throw_blind(count.failure());
+    return count.value();
+  };
+  const std::uint32_t before = used.load(std::memory_order_acquire);
+  const Count first = counted();
+  if (first.of_the_dead == 0 && first.of_the_living == before && used.load(std::memory_order_acquire) == before) {
+    return bound - before;
+  }
+  const Deadline entry(kLongestSleep);
+  const os::Result<> looked = take_from_the_dead(me, entry);
+  if (!looked) throw_blind(looked.failure());
+  {
+    const Inside inside(*this, entry);
+    if (inside) return bound - used.load(std::memory_order_relaxed);
+  }
+  return bound - static_cast<std::uint32_t>(std::min<std::uint64_t>(bound, counted().of_the_living));
 }
 
 Place make_permits(std::ptrdiff_t bound) {

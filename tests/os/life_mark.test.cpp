@@ -23,6 +23,7 @@ namespace {
 
 using multiproc::os::is_gone;
 using multiproc::os::LifeMark;
+using multiproc::os::look_whether_gone;
 using multiproc::os::own_life_mark;
 using multiproc::os::pid_of;
 
@@ -112,6 +113,33 @@ TEST(LifeMarkTest, WithoutProcNothingIsProved) {
 
   EXPECT_EQ(own_life_mark().error(), EACCES);
   EXPECT_FALSE(is_gone(mark));
+}
+
+TEST(LifeMarkTest, WithoutADescriptorOnesOwnDeadAreKnownAndOfTheLivingItCanNotSay) {
+  const auto [child, mark] = marked_child([] { ::pause(); });
+  for (const int error : {EMFILE, ENFILE, ENOMEM}) {
+    const os_test::Refusing refusing("open", error, 1, 2);
+    EXPECT_EQ(look_whether_gone(mark).error(), error);
+    EXPECT_FALSE(is_gone(mark));
+  }
+  ASSERT_TRUE(look_whether_gone(mark));
+  EXPECT_FALSE(look_whether_gone(mark).value());
+
+  ::kill(child, SIGKILL);
+  siginfo_t info{};
+  ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT);
+  {
+    const os_test::Refusing refusing("open", EMFILE, 1, 2);
+    ASSERT_TRUE(look_whether_gone(mark));
+    EXPECT_TRUE(is_gone(mark));
+  }
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child) << "it was left to be reaped";
+  EXPECT_TRUE(look_whether_gone(mark).value());
+}
+
+TEST(LifeMarkTest, ANamespaceHasANumberThatStaysTheSame) {
+  EXPECT_NE(multiproc::os::pid_namespace(), 0U);
+  EXPECT_EQ(multiproc::os::pid_namespace(), multiproc::os::pid_namespace());
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <random>
@@ -31,6 +33,7 @@
 #include "os/os_test.hpp"
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
+#include "support/sanitized.hpp"
 #include "support/in_child.hpp"
 
 namespace {
@@ -63,7 +66,7 @@ void wait_until(const SharedInt& word, int value) {
 std::string text_of(const std::function<void()>& act) {
   try {
     act();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     return error.what();
   }
   return "nothing was thrown";
@@ -511,18 +514,48 @@ TEST(BoundedSemaphoreTest, WithoutADescriptorForTheFirstUseItSaysSoAndTheNextUse
   EXPECT_EQ(child.status, 0) << child.out << child.err;
 }
 
-TEST(BoundedSemaphoreTest, AHolderThatCanNotBeLookedAtIsTakenForAlive) {
+TEST(BoundedSemaphoreTest, AChildThatIsDeadIsFoundOutWithoutADescriptor) {
   const BoundedSemaphore semaphore;
   PlainChild holder{[&] { semaphore.acquire(); }};
   siginfo_t info{};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(holder.pid()), &info, WEXITED | WNOWAIT), 0);
   {
     const os_test::Refusing refusing{"open", EMFILE, 1, 1000};
-    EXPECT_FALSE(semaphore.acquire(30ms)) << "a zombie, but nothing proves it";
+    EXPECT_EQ(semaphore.value(), 1);
+    EXPECT_TRUE(semaphore.try_acquire());
   }
-  EXPECT_TRUE(semaphore.try_acquire());
   semaphore.release();
+  EXPECT_EQ(holder.wait(), 0) << "left for its parent to reap";
+}
+
+TEST(BoundedSemaphoreTest, AHolderThatCanNotBeLookedAtForWantOfADescriptorIsAnErrorAndNoWrongAnswer) {
+  const BoundedSemaphore semaphore(2);
+  semaphore.acquire();
+  const auto held = SharedInt::make(0);
+  PlainChild holder{[&] {
+    semaphore.acquire();
+    *held = 1;
+    os_test::pause_for_ever();
+  }};
+  wait_until(held, 1);
+  for (const int error : {EMFILE, ENFILE, ENOMEM}) {
+    const os_test::Refusing refusing{"open", error, 1, 100'000};
+    EXPECT_THROW((void)semaphore.value(), SystemError);
+    EXPECT_THROW((void)semaphore.try_acquire(), SystemError);
+    EXPECT_THROW((void)semaphore.acquire(30ms), SystemError);
+  }
+  {
+    const os_test::Refusing refusing{"open", EMFILE, 1, 100'000};
+    const std::string text = text_of([&] { semaphore.acquire(); });
+    EXPECT_NE(text.find("ulimit -n"), std::string::npos) << text;
+    semaphore.release();
+    EXPECT_TRUE(semaphore.try_acquire()) << "nobody has to be looked at for a free one";
+  }
+  EXPECT_FALSE(semaphore.acquire(30ms));
+  ::kill(holder.pid(), SIGKILL);
   (void)holder.wait();
+  EXPECT_EQ(semaphore.value(), 1);
+  semaphore.release();
 }
 
 TEST(BoundedSemaphoreTest, AProcessOfAnotherPidNamespaceIsRefused) {
@@ -539,7 +572,33 @@ TEST(BoundedSemaphoreTest, AProcessOfAnotherPidNamespaceIsRefused) {
   EXPECT_EQ(child.status, 0) << child.out << child.err;
 }
 
+// By whose clock /proc tells when a process began: the parent would be taken for dead.
+TEST(BoundedSemaphoreTest, AProcessOfAnotherTimeNamespaceIsRefused) {
+#ifdef CLONE_NEWTIME
+  const auto child = support::in_child([] {
+    if (::unshare(CLONE_NEWTIME) != 0) return 77;
+    std::FILE* const offsets = std::fopen("/proc/self/timens_offsets", "w");
+    if (offsets == nullptr) return 77;
+    std::fputs("boottime 1000 0\n", offsets);
+    if (std::fclose(offsets) != 0) return 77;
+    first_in_its_segment.acquire();
+    const auto inner = support::in_child([] {
+      EXPECT_THROW((void)first_in_its_segment.try_acquire(), Unsupported);
+      EXPECT_THROW((void)first_in_its_segment.value(), Unsupported);
+    });
+    EXPECT_EQ(inner.status, 0) << inner.out << inner.err;
+    first_in_its_segment.release();
+    return testing::Test::HasFailure() ? 1 : 0;
+  });
+  if (child.status == 77) GTEST_SKIP() << "unshare(CLONE_NEWTIME) is refused here";
+  EXPECT_EQ(child.status, 0) << child.out << child.err;
+#else
+  GTEST_SKIP() << "the C library knows no time namespaces";
+#endif
+}
+
 TEST(BoundedSemaphoreTest, IsNotTakenByAThreadThatHoldsAsManyLocksAsTheKernelHandsOn) {
+  if (support::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer follows 64 locks of a thread";
   using multiproc::os::RobustMutex;
   const auto memory = multiproc::os::map_inheritable(RobustMutex::kMostHeld * sizeof(RobustMutex)).or_throw("memory");
   std::vector<RobustMutex*> held;
@@ -609,6 +668,55 @@ TEST(BoundedSemaphoreTest, ACallIsNotHeldUpForLongerThanItsDeadlineByAProcessSto
   (void)inside.wait();
   EXPECT_EQ(table.free_permits(), 1U);
   table.release(1);
+}
+
+TEST(BoundedSemaphoreTest, NorWhereAHolderHasDiedMeanwhile) {
+  namespace detail = multiproc::detail;
+  const detail::Place place = detail::take_place(detail::PermitTable::size_with(2));
+  auto& table = detail::PermitTable::make_at(place, 2, 2);
+  table.acquire(Deadline::never());
+  PlainChild holder{[&] { table.acquire(Deadline::never()); }};
+  ASSERT_EQ(holder.wait(), 0);
+  const auto step = SharedInt::make(0);
+  PlainChild inside{[&] {
+    (void)table.guard.try_lock();
+    *step = 1;
+    os_test::pause_for_ever();
+  }};
+  wait_until(step, 1);
+  ::kill(inside.pid(), SIGSTOP);
+
+  EXPECT_FALSE(table.acquire(100ms));
+  EXPECT_FALSE(table.acquire(Deadline::now()));
+  EXPECT_EQ(table.free_permits(), 1U);
+  ::kill(inside.pid(), SIGKILL);
+
+  EXPECT_TRUE(table.acquire(support::scaled(kPatience)));
+  (void)inside.wait();
+  EXPECT_EQ(table.free_permits(), 0U);
+  table.release(2);
+}
+
+TEST(BoundedSemaphoreTest, TheFreePermitsAreTakenFromTheSlotsWhereAProcessIsStoppedInTheMidstOfACall) {
+  namespace detail = multiproc::detail;
+  const detail::Place place = detail::take_place(detail::PermitTable::size_with(2));
+  auto& table = detail::PermitTable::make_at(place, 2, 2);
+  table.acquire(Deadline::never());
+  const auto step = SharedInt::make(0);
+  PlainChild inside{[&] {
+    (void)table.guard.try_lock();
+    *step = 1;
+    os_test::pause_for_ever();
+  }};
+  wait_until(step, 1);
+  ::kill(inside.pid(), SIGSTOP);
+
+  EXPECT_EQ(table.free_permits(), 1U);
+
+  ::kill(inside.pid(), SIGKILL);
+  (void)inside.wait();
+  table.release(1);
+  EXPECT_EQ(table.free_permits(), 2U);
 }
 
 TEST(BoundedSemaphoreTest, ComesBackToItselfWithinAProcess) {

@@ -29,6 +29,7 @@
 #include "os/os_test.hpp"
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -275,6 +276,7 @@ TEST(LockTest, AForkedChildDoesNotOwnWhatItsParentHolds) {
 }
 
 TEST(LockTest, MoreThanTheKernelHandsOnAreRefused) {
+  if (support::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer follows 64 locks of a thread";
   constexpr std::size_t kMost = RobustMutex::kMostHeld;
   const auto memory = multiproc::os::map_inheritable(kMost * sizeof(RobustMutex)).or_throw("memory");
   std::vector<RobustMutex*> held;

@@ -7,7 +7,9 @@
 // is claimed and given up in one store.
 //
 // Only a proved death counts: no such pid, a zombie whose last thread is gone, or another process under that pid.
-// Whom /proc does not show (another user's, under hidepid) is alive until the pid is free.
+// Whom /proc does not show (another user's, under hidepid) is alive until the pid is free. Where this process has no
+// descriptor left to look with, its own children are told from the dead all the same; of the others nothing can be
+// said.
 #pragma once
 
 #include <csignal>  // pid_t
@@ -27,10 +29,15 @@ Result<LifeMark> own_life_mark() noexcept;
 
 pid_t pid_of(LifeMark mark) noexcept;
 
-/// Whether the process behind `mark` is proved to have ended. False may mean "can't say".
+/// Whether the process behind `mark` is proved to have ended. A failure: the look needs a descriptor and memory for a
+/// moment, and there is none (EMFILE, ENFILE, ENOMEM).
+Result<bool> look_whether_gone(LifeMark mark) noexcept;
+
+/// The same, where false may mean "can't say".
 bool is_gone(LifeMark mark) noexcept;
 
-/// Which pid namespace the caller lives in; marks mean something only among processes that answer alike. 0: unknown.
+/// Which pid namespace the caller lives in, and which time namespace, by whose clock /proc tells when a process began;
+/// marks mean something only among processes that answer alike. 0: unknown.
 std::uint64_t pid_namespace() noexcept;
 
 }  // namespace multiproc::os

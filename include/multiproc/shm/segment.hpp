@@ -9,8 +9,9 @@
 //
 // Small objects stand side by side in segments that are only ever filled, never reused: an object that is let go leaves
 // its place behind, and no lifetime has to be counted across processes. So a lock costs a cache line or two, and a
-// program has one descriptor for some hundred of them. Such a segment stays mapped until the process ends: a lock that
-// was unmapped while it is held could not be handed on (pthread_mutexattr_setrobust(3)).
+// program has one descriptor for a thousand of them or more. Such a segment stays mapped until the process ends, or, if
+// another process made it, long after the last handle is gone: a lock that was unmapped while it is held could not be
+// handed on (pthread_mutexattr_setrobust(3)).
 //
 // Death       The kernel keeps a segment as long as anybody maps it or holds its descriptor, and frees it then. A
 //             process that is killed while it takes a place leaves a hole.

@@ -12,14 +12,19 @@
 //
 // Visibility  What a party did before wait() is visible to all of its pass after it, and to the action.
 // Death       A party that ends while it waits, or runs the action, by any end, breaks the barrier. The others know
-//             about a millisecond later, or ten when they are many or have waited for long; 50 where it died just as it
-//             came. Killed inside abort() or reset(): the barrier is as before, broken, or reset. A party that is
-//             stopped is not dead.
+//             about a millisecond later, or ten when they have waited for long, and some 10 us more for each party; 50
+//             ms where it died just as it came, or where those who look after the others are stopped. Who asks broken()
+//             or n_waiting() finds the dead too. Killed inside abort() or reset(): the barrier is as before, broken, or
+//             reset. A party that is stopped is not dead.
 // Fork        A child that is forked while other threads wait is no party. It has the action, as a copy.
-// Limits      1,048,576 parties. A party holds a lock of its own while it waits, one of its thread's 2048.
-// Cost        One system call to wake the others; for each that sleeps one, and one more each time that it looks after
-//             the others. 96 bytes for each party; with more than 170 the barrier has a descriptor of its own.
-// Stands on   os/module.hpp, os/robust_mutex.hpp, shm/segment.hpp, sync/lock.hpp, sync/parking.hpp.
+// Limits      4,096 parties. A party holds a lock of its own while it waits, one of its thread's 2048. Of threads that
+//             are stopped when they have just passed, as many as there are parties do no harm; more of them keep the
+//             next ones waiting until some of them go on or end. Not for signal handlers.
+// Cost        One system call to wake the others; for each that sleeps one, and more when the wait is long: the first
+//             four look after the others, some hundred times a second, and the rest seldom: about three hundredths
+//             of a CPU for all together. 96 bytes for each party. With more than 9 parties the barrier has memory and a
+//             descriptor of its own, which are given back with its last handle.
+// Stands on   os/futex.hpp, os/module.hpp, os/robust_mutex.hpp, shm/segment.hpp, sync/lock.hpp, sync/parking.hpp.
 #pragma once
 
 #include <concepts>
@@ -39,7 +44,8 @@
 
 namespace multiproc {
 
-/// Nobody passes this barrier any more, until it is reset. what() says why.
+/// Nobody passes this barrier any more, until it is reset; or, for who came too early and gave up too soon, this call
+/// did not. what() says why.
 class BrokenBarrier : public Error {
  public:
   using Error::Error;
@@ -54,6 +60,9 @@ struct BarrierAction {
 };
 
 template <class F>
+concept CallableByBarrier = std::invocable<std::decay_t<F>&> && std::constructible_from<std::decay_t<F>, F>;
+
+template <class F>
 std::shared_ptr<const BarrierAction> make_barrier_action(F&& action) {
   using Action = std::decay_t<F>;
   BarrierAction made;
@@ -62,7 +71,11 @@ std::shared_ptr<const BarrierAction> make_barrier_action(F&& action) {
   } else if constexpr (std::is_empty_v<Action> && std::is_default_constructible_v<Action>) {
     made.code = [] { (void)Action()(); };
   }
-  made.run = std::forward<F>(action);
+  if constexpr (std::is_copy_constructible_v<Action>) {
+    made.run = std::forward<F>(action);
+  } else {  // std::function copies
+    made.run = [only = std::make_shared<Action>(std::forward<F>(action))] { (void)(*only)(); };
+  }
   if (!made.run) return nullptr;  // an empty std::function, a null pointer
   return std::make_shared<const BarrierAction>(std::move(made));
 }
@@ -87,10 +100,11 @@ class Barrier {
  public:
   /// A new barrier for `parties`, 1 or more. `action` is called without arguments by the last to come, in its process,
   /// before anybody goes on. To be sent, it must be a function, a captureless lambda or an empty functor; any other
-  /// callable stays in this process and its forked children. Error: no such number of parties. SystemError: no memory,
-  /// no descriptor.
+  /// callable stays in this process and its forked children. An empty one, nullptr or {} is none. Error: no such number
+  /// of parties. SystemError: no memory, no descriptor.
   explicit Barrier(std::ptrdiff_t parties) : Barrier(detail::make_barrier(parties), nullptr) {}
-  template <std::invocable Action>
+  Barrier(std::ptrdiff_t parties, std::nullptr_t) : Barrier(parties) {}
+  template <detail::CallableByBarrier Action>
   Barrier(std::ptrdiff_t parties, Action&& action)
       : Barrier(detail::make_barrier(parties), detail::make_barrier_action(std::forward<Action>(action))) {}
 
@@ -100,8 +114,10 @@ class Barrier {
 
   /// Blocks until all parties are there. Returns the caller's number in this pass, in order of arrival: 0 to
   /// parties() - 1, each once.
-  /// BrokenBarrier: see above; the deadline of one breaks the barrier for all. What the action throws leaves wait() in
-  /// the party that ran it. InvalidState: called from the action itself.
+  /// BrokenBarrier: see above; the deadline of one breaks the barrier for all. Only where all parties of a pass are
+  /// there already and its action runs, a newcomer's deadline is its own affair: BrokenBarrier for it alone. What the
+  /// action throws leaves wait() in the party that ran it. InvalidState: called from the action itself. SystemError:
+  /// the kernel refused; the barrier is broken if this was a party already.
   int wait() const { return wait(Deadline::never()); }
   int wait(Deadline deadline) const;
 
@@ -112,7 +128,8 @@ class Barrier {
   void reset() const;
 
   int parties() const noexcept;
-  /// How many wait at this moment; none while it is broken.
+  /// How many wait at this moment; none while it is broken. Both break the barrier where they find that a party died
+  /// while it waited.
   int n_waiting() const noexcept;
   bool broken() const noexcept;
 

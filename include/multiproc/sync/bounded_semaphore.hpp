@@ -14,10 +14,10 @@
 //             every 10 ms at first, and every 50 ms later. A holder that is stopped is not dead. One that calls execve
 //             lives on as the same process, and holds what it held until it ends. Killed waiters are forgotten.
 // Fork        A child that is forked holds nothing of what its parent holds.
-// Limits      kMostHolders processes at once. All of them in one pid namespace, and with a /proc of it; else
-//             Unsupported, for nobody could tell who is dead. Not for signal handlers. Permits stay with the process
-//             when its last handle goes. A process that is stopped in the midst of a call keeps the others waiting as
-//             long; deadlines hold.
+// Limits      kMostHolders processes at once. All of them in one pid and time namespace, and with a /proc of it; else
+//             Unsupported, for nobody could tell who is dead. A look at another holder takes a descriptor for a moment.
+//             Not for signal handlers. Permits stay with the process when its last handle goes. A process that is
+//             stopped in the midst of a call keeps the others waiting as long; deadlines hold, and release() has none.
 // Cost        No system call as long as there is a permit, apart from the first use in a process. When there is none:
 //             some 10 us for each other process that holds one, at each look.
 // Stands on   os/robust_mutex.hpp, os/life_mark.hpp, shm/segment.hpp, sync/parking.hpp.
@@ -31,6 +31,7 @@
 
 #include <multiproc/deadline.hpp>
 #include <multiproc/os/life_mark.hpp>
+#include <multiproc/os/result.hpp>
 #include <multiproc/os/robust_mutex.hpp>
 #include <multiproc/shm/detail/hooks.hpp>
 #include <multiproc/shm/layout.hpp>
@@ -83,7 +84,12 @@ struct alignas(kCacheLine) PermitTable {
   PermitSlot* slot_for(os::LifeMark holder) noexcept;
   os::LifeMark caller() const;
   Look look(os::LifeMark me, Deadline deadline, std::uint32_t* sleep_on);
-  std::uint32_t take_from_the_dead(os::LifeMark me);
+  struct Count {
+    std::uint64_t of_the_living = 0;
+    std::uint64_t of_the_dead = 0;
+  };
+  os::Result<> take_from_the_dead(os::LifeMark me, Deadline entry);
+  os::Result<Count> count_held(os::LifeMark me);
   void count_anew() noexcept;
   std::uint32_t next_turn() noexcept;
   void wake(std::uint32_t seen, std::uint32_t count) noexcept;
@@ -118,11 +124,13 @@ class BoundedSemaphore {
 
   /// Blocks until there is a free permit, and takes it for this process. InvalidState: kMostHolders other processes
   /// hold permits, or this thread 2048 locks. Unsupported: as for the constructor, or this process is in another pid
-  /// namespace.
+  /// or time namespace. SystemError: there is no free permit, and for a second there was no descriptor to look with
+  /// whether a holder is dead.
   void acquire() const { (void)table_->acquire(Deadline::never()); }
 
   /// The same until the deadline. False: nothing was taken. A deadline that has passed tries once, for which it waits
-  /// up to 50 ms where another process is in the midst of a call.
+  /// up to 50 ms where another process is in the midst of a call. SystemError: no permit was to be had until then, and
+  /// no descriptor to look with whether a holder is dead.
   bool acquire(Deadline deadline) const { return table_->acquire(deadline); }
   bool try_acquire() const { return table_->acquire(Deadline::now()); }
 
@@ -130,7 +138,9 @@ class BoundedSemaphore {
   /// many; it holds what it held then.
   void release(std::ptrdiff_t n = 1) const { table_->release(detail::permits_to_release(n)); }
 
-  /// The free permits at this moment, those of the dead among them.
+  /// The free permits at this moment, those of the dead among them. Where a process is stopped in the midst of a call
+  /// and a holder is dead, it takes 50 ms, and may be wrong by what changes hands meanwhile. SystemError: no descriptor
+  /// to look with whether a holder is dead.
   std::ptrdiff_t value() const { return table_->free_permits(); }
 
   /// All permits there are.

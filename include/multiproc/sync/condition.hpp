@@ -10,12 +10,15 @@
 //
 // Visibility  The lock's: what was done before a notifier released it is visible to those who were woken.
 // Death       Waiters that are killed are forgotten. One that is killed after it was chosen, and before it came back,
-//             passes its wake-up on to another that waited at that time, within 50 ms. A notifier that is killed has
-//             woken as many as it came to; they know within 50 ms. A waiter that is stopped is not dead: a wake-up that
-//             it got is its own.
+//             passes its wake-up on to another that waited at that time (see Limits), within 50 ms. A notifier that is
+//             killed has woken as many as it came to; they know within 50 ms. A waiter that is stopped is not dead: a
+//             wake-up that it got is its own.
 // Fork        A child that is forked while other threads wait has no part in that.
 // Limits      340 threads waiting at once; one more is refused. Who waits holds a lock of its own, one of its thread's
-//             2048.
+//             2048; who notifies holds one more for a moment where a waiter has died, and gets InvalidState if it holds
+//             2048 already. The memory of a condition is given back when the process ends and not before: some
+//             thousands of them use up its descriptors. A wake-up of one who was stopped, and is killed after another
+//             notify(), may go to one that came between the two.
 // Cost        No system call to notify when nobody waits; otherwise one for each that sleeps. 16 KiB of memory each.
 // Stands on   os/robust_mutex.hpp, shm/segment.hpp, sync/lock.hpp, sync/parking.hpp, sync/rlock.hpp.
 #pragma once
