@@ -5,10 +5,10 @@
 #include <cerrno>
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "os/fault.hpp"
+#include "os/new_memory.hpp"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010  // linux/fcntl.h, since Linux 5.1
@@ -33,10 +33,7 @@ Result<> seal(int memory) noexcept {
 
 Result<Fd> make_constant(const char* label, std::span<const std::byte> bytes) noexcept {
   if (bytes.empty()) return Failure{"memfd_create", EINVAL};
-  if (const int error = fault::injected("memfd_create")) return Failure{"memfd_create", error};
-  const int made = ::memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (made < 0) return Failure{"memfd_create", errno};
-  Result<Fd> memory = above_stdio(Fd{made});
+  Result<Fd> memory = new_memory(label);
   if (!memory) return memory;
   rlimit limit{};  // that is passed answers EFBIG and raises SIGXFSZ, which would end the program
   if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes.size() > limit.rlim_cur) {

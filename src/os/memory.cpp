@@ -3,54 +3,20 @@
 #include <multiproc/os/memory.hpp>
 
 #include <cerrno>
-#include <ctime>
 #include <limits>
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "os/fault.hpp"
+#include "os/new_memory.hpp"
 
 namespace multiproc::os {
 
 namespace {
-
-// fallocate beyond RLIMIT_FSIZE answers EFBIG and raises SIGXFSZ in this thread, which would end the program: held
-// back here, and taken away if it came from us. All other signals are held back too: kernels of Debian 12's age
-// give up a half-done fallocate of memory at any signal and free what they had, so that under the timer of a profiler
-// a large block would never be done.
-class SignalsHeld {
- public:
-  SignalsHeld() noexcept {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-    sigset_t pending;
-    ::sigpending(&pending);
-    was_pending_ = ::sigismember(&pending, SIGXFSZ) == 1;
-  }
-  ~SignalsHeld() {
-    const int kept = errno;
-    constexpr std::timespec kNoWait{};
-    sigset_t only;
-    ::sigemptyset(&only);
-    ::sigaddset(&only, SIGXFSZ);
-    if (!was_pending_) ::sigtimedwait(&only, nullptr, &kNoWait);
-    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-    errno = kept;
-  }
-  SignalsHeld(const SignalsHeld&) = delete;
-  SignalsHeld& operator=(const SignalsHeld&) = delete;
-
- private:
-  sigset_t before_;
-  bool was_pending_ = false;
-};
 
 // More than the machine has would be handed out page by page, until the out-of-memory killer comes.
 bool exceeds_machine(std::size_t size) noexcept {
@@ -87,13 +53,6 @@ void Mapping::unmap() noexcept {
 }
 
 namespace {
-
-Result<Fd> new_memory(const char* label) noexcept {
-  if (const int error = fault::injected("memfd_create")) return Failure{"memfd_create", error};
-  const int made = ::memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (made < 0) return Failure{"memfd_create", errno};
-  return above_stdio(Fd{made});
-}
 
 Result<> seal(int memory) noexcept {
   if (const int error = fault::injected("fcntl")) return Failure{"fcntl(F_ADD_SEALS)", error};

@@ -3,19 +3,18 @@
 #include <multiproc/os/named_memory.hpp>
 
 #include <cerrno>
-#include <csignal>
 #include <cstddef>
 #include <limits>
 #include <utility>
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
 #include "os/fault.hpp"
+#include "os/new_memory.hpp"
 
 namespace multiproc::os {
 
@@ -35,22 +34,12 @@ Result<Fd> open_name(const char* name, int flags) noexcept {
   }
 }
 
-// While it lives no signal reaches this thread: kernels of Debian 12's age give up a half-done reservation at any
-// signal and free what they had, so that under the timer of a profiler a large block would never be done.
-class SignalsHeld {
- public:
-  SignalsHeld() noexcept {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsHeld() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsHeld(const SignalsHeld&) = delete;
-  SignalsHeld& operator=(const SignalsHeld&) = delete;
-
- private:
-  sigset_t before_;
-};
+// A /dev/shm without a bound of its own would be filled page by page, until the out-of-memory killer comes.
+bool exceeds_machine(std::size_t size) noexcept {
+  const auto machine = room_in_machine();
+  return size > static_cast<std::size_t>(std::numeric_limits<off_t>::max()) ||
+         (machine && machine.value().total != 0 && size > machine.value().total);
+}
 
 Result<> reserve_named(int memory, std::size_t size) noexcept {
   constexpr const char* kCall = "posix_fallocate";
@@ -60,11 +49,7 @@ Result<> reserve_named(int memory, std::size_t size) noexcept {
   if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur) {
     return Failure{kCall, EFBIG};
   }
-  // A /dev/shm without a bound of its own would be filled page by page, until the out-of-memory killer comes.
-  const auto machine = room_in_machine();
-  if (size > static_cast<std::size_t>(std::numeric_limits<off_t>::max()) || (machine && size > machine.value().total)) {
-    return Failure{kCall, ENOMEM};
-  }
+  if (exceeds_machine(size)) return Failure{kCall, ENOMEM};
   const SignalsHeld held;
   for (;;) {
     int error = fault::injected(kCall);
@@ -75,6 +60,22 @@ Result<> reserve_named(int memory, std::size_t size) noexcept {
 }
 
 }  // namespace
+
+Result<> reserve_existing(int memory, std::size_t size) noexcept {
+  constexpr const char* kCall = "fallocate";
+  if (exceeds_machine(size)) return Failure{kCall, ENOMEM};
+  const SignalsHeld held;
+  for (;;) {
+    int error = fault::injected(kCall);
+    if (error == 0) {
+      // Not posix_fallocate(3): where the file system can't, it would write to what others are using.
+      if (::fallocate(memory, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0) return {};
+      error = errno;
+    }
+    if (error == ENOSPC || error == ENOMEM) return Failure{kCall, error};
+    if (error != EINTR) return {};
+  }
+}
 
 Result<Fd> create_named(const char* name, std::size_t size) noexcept {
   Result<Fd> made = open_name(name, O_CREAT | O_EXCL);

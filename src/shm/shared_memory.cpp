@@ -96,8 +96,11 @@ SharedMemory SharedMemory::open(std::string_view name) {
         " has no size yet: its creator is about to give it one, so try again; or was killed before, then "
         "SharedMemory::unlink(name) clears it away");
   }
+  const std::string object = called(bare) + " of " + std::to_string(size) + " bytes";
+  const os::Result<> reserved = os::reserve_existing(opened.value().get(), size);
+  if (!reserved) os::throw_failure(reserved.failure(), object, detail::named_memory_remedy(reserved.error()));
   os::Result<os::Mapping> mapping = os::map_shared(opened.value().get(), size);
-  if (!mapping) os::throw_failure(mapping.failure(), called(bare), detail::memory_remedy(mapping.error()));
+  if (!mapping) os::throw_failure(mapping.failure(), object, detail::memory_remedy(mapping.error()));
   return {std::make_shared<detail::Segment>(std::move(opened).value(), std::move(mapping).value()), std::move(bare)};
 }
 

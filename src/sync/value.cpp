@@ -3,6 +3,7 @@
 #include <multiproc/sync/value.hpp>
 
 #include <new>
+#include <string>
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/result.hpp>
@@ -11,9 +12,13 @@
 
 namespace multiproc::detail {
 
-Place take_value_place(std::size_t size, std::size_t alignment) {
-  if (size <= kLargestSmall && alignment <= kCacheLine) return take_place(size);
-  return {make_own_segment(size, "multiproc value"), 0};
+ValuePlace make_value(std::size_t size, std::size_t alignment, bool is_large) {
+  const std::string object = "a Value of " + std::to_string(size) + " bytes";
+  ValuePlace place;
+  if (is_large) place.own = make_own_segment(2 * size, "multiproc value", object);
+  place.head = with_remedy(object, [&] { return take_place(sizeof(ValueHead) + (is_large ? 0 : 2 * size)); });
+  (void)make_value_head(place.head, size, alignment);
+  return place;
 }
 
 ValueHead* make_value_head(const Place& place, std::size_t size, std::size_t alignment) {
@@ -24,13 +29,13 @@ ValueHead* make_value_head(const Place& place, std::size_t size, std::size_t ali
   return head;
 }
 
-ValueHead* value_head_at(const Place& place, std::size_t total, std::size_t size, std::size_t alignment) {
-  require_room(place, total, alignment > kCacheLine ? alignment : kCacheLine);
-  auto* const head = std::launder(reinterpret_cast<ValueHead*>(place.address()));
-  if (head->magic != ValueHead::kMagic || head->size != size || head->alignment != alignment) {
+void require_value(const ValuePlace& place, std::size_t size, std::size_t alignment) {
+  require_room(place.head, sizeof(ValueHead) + (place.own ? 0 : 2 * size), kCacheLine);
+  const auto& head = *std::launder(reinterpret_cast<const ValueHead*>(place.head.address()));
+  if (head.magic != ValueHead::kMagic || head.size != size || head.alignment != alignment ||
+      (place.own && place.own->size() != 2 * size)) {
     throw DecodeError("a Value was received that holds another type, or none");
   }
-  return head;
 }
 
 void wait_for_value(os::RobustMutex& mutex, os::LockOutcome outcome) {

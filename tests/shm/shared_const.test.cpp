@@ -53,6 +53,22 @@ static_assert(multiproc::detail::RangeOfShareables<std::vector<Table>>);
 static_assert(!multiproc::detail::RangeOfShareables<std::vector<std::string>>);
 static_assert(!multiproc::detail::RangeOfShareables<std::vector<int*>>);
 
+TEST(SharedConstTest, OfAStringGivesAStringView) {
+  const SharedConst text(std::string("a word"));
+  const std::string_view view = text.get();
+  EXPECT_EQ(view, "a word");
+  EXPECT_EQ(*text, "a word");
+  EXPECT_EQ(view.data(), text.data());
+  EXPECT_EQ(SharedConst(std::string()).get(), "");
+}
+
+TEST(SharedConstTest, IsMadeFromAListOfElements) {
+  const SharedConst<std::vector<int>> numbers({1, 2, 3});
+  const SharedConst<std::vector<int>> copy{numbers};
+  EXPECT_EQ(copy.size(), 3U);
+  EXPECT_EQ(copy[2], 3);
+}
+
 TEST(SharedConstTest, HoldsAValue) {
   const SharedConst table(Table{3, {1, 2, 4}});
 

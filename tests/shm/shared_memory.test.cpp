@@ -334,6 +334,48 @@ TEST(SharedMemoryTest, ASmallDevShmIsAnErrorForNamesAndNothingToAnonymousMemory)
   EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
+TEST(SharedMemoryTest, OpeningReservesWhatItsMakerOnlyGaveASize) {
+  const auto result = support::in_child([] {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=64k") != 0) {
+      return 77;
+    }
+    for (const auto& [name, size] : {std::pair{"/large", off_t{8} << 20}, std::pair{"/small", off_t{60} << 10}}) {
+      const multiproc::os::Fd made{::shm_open(name, O_CREAT | O_RDWR, 0600)};
+      if (!made || ::ftruncate(made.get(), size) != 0) return 1;
+    }
+    const Refusal refusal = refusal_of([] { SharedMemory::open("large"); });
+    EXPECT_EQ(refusal.error, ENOSPC);
+    EXPECT_TRUE(says(refusal.text, "8388608") && says(refusal.text, "bytes free") && says(refusal.text, "unlink"))
+        << refusal.text;
+
+    SharedMemory small = SharedMemory::open("small");
+    const Refusal full = refusal_of([] { SharedMemory::create("more", 64 << 10); });
+    EXPECT_EQ(full.error, ENOSPC) << "open() took no room";
+    std::ranges::fill(small.bytes(), std::byte{1});
+    SharedMemory again = SharedMemory::open("small");
+    EXPECT_EQ(again.bytes().back(), std::byte{1});
+    return testing::Test::HasFailure() ? 1 : 0;
+  });
+
+  if (result.status == 77) GTEST_SKIP() << "no right to mount";
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+}
+
+TEST(SharedMemoryTest, WhatCantBeReservedIsOpenedAsItIs) {
+  const Name name;
+  SharedMemory created = SharedMemory::create(name, kPage);
+  for (const int error : {EOPNOTSUPP, EPERM, EBADF, EINVAL, ENODEV}) {
+    const os_test::Refusing refusing{"fallocate", error};
+    EXPECT_EQ(SharedMemory::open(name).size(), kPage) << error;
+  }
+  for (const int error : {ENOSPC, ENOMEM}) {
+    const os_test::Refusing refusing{"fallocate", error};
+    EXPECT_EQ(refusal_of([&] { SharedMemory::open(name); }).error, error);
+  }
+  created.unlink();
+}
+
 TEST(SharedMemoryTest, EachRefusalOfTheKernelIsASystemErrorThatLeavesNothing) {
   const Name name;
   const auto create = [&] { SharedMemory::create(name, kPage).unlink(); };

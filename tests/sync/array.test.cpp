@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -13,25 +14,40 @@
 #include <numeric>
 #include <ranges>
 #include <span>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 #include <type_traits>
+#include <utility>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
 #include <multiproc/error.hpp>
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/process/process.hpp>
+#include <multiproc/shm/segment.hpp>
 
 #include "os/os_test.hpp"
 #include "support/every_start_method.hpp"
 
 namespace {
 
+using multiproc::Acquired;
 using multiproc::Array;
 using multiproc::Process;
+
+// The memory that small objects share stays open for the life of the process: there is enough before the first test.
+[[maybe_unused]] const auto room_for_small_objects = [] {
+  for (;;) {
+    multiproc::detail::Place place = multiproc::detail::take_place(multiproc::kCacheLine);
+    if (place.segment->size() - place.offset > (std::size_t{32} << 10)) return place;
+  }
+}();
 
 static_assert(multiproc::Sendable<Array<int>> && !multiproc::Shareable<Array<int>>);
 static_assert(std::ranges::contiguous_range<Array<int>> && std::ranges::sized_range<const Array<int>>);
@@ -110,6 +126,91 @@ TEST(ArrayTest, WithHoldsTheLockOnce) {
   const std::scoped_lock held(numbers.get_lock());
   numbers.with([](std::span<int> all) { all[0] = 5; });
   EXPECT_TRUE(numbers.get_lock().is_mine());
+}
+
+TEST(ArrayTest, WithTellsWhoAsksThatTheOwnerBeforeDied) {
+  for (const bool asks : {true, false}) {
+    const Array<int> numbers(2);
+    os_test::PlainChild victim{[&] {
+      numbers.with([](std::span<int> all) {
+        all[0] = 1;
+        ::raise(SIGKILL);
+      });
+    }};
+    EXPECT_TRUE(WIFSIGNALED(victim.wait()));
+
+    if (asks) {
+      EXPECT_EQ(numbers.with([](std::span<int>, Acquired how) { return how; }), Acquired::owner_died);
+    } else {
+      EXPECT_EQ(numbers.with([](std::span<int> all) { return all[0]; }), 1);
+    }
+    EXPECT_EQ(numbers.with([](std::span<int>, Acquired how) { return how; }), Acquired::clean) << "told once";
+  }
+}
+
+TEST(ArrayTest, AChildForkedInWithLeavesTheLockToItsParent) {
+  const Array<int> numbers(1);
+  pid_t child = -1;
+  numbers.with([&](std::span<int>) {
+    child = ::fork();
+    if (child == 0) return;
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(numbers.get_lock().is_mine());
+  });
+  if (child == 0) ::_exit(0);
+  EXPECT_FALSE(numbers.get_lock().locked());
+}
+
+TEST(ArrayTest, AHandleMayNameAnotherArrayWithinWith) {
+  Array<int> numbers(100'000);
+  const Array<int> other(1);
+  numbers.with([&](std::span<int> all) {
+    numbers = other;  // it was the only handle
+    all.back() = 1;
+  });
+  EXPECT_EQ(numbers, other);
+  EXPECT_FALSE(other.get_lock().locked());
+}
+
+TEST(ArrayTest, AHeldLockOutlivesTheLastHandle) {
+  const multiproc::Lock lock;
+  (void)lock.lock();
+  {
+    const Array<int> numbers(1'000'000);
+    (void)numbers.get_lock().lock();
+  }
+  lock.unlock();
+  EXPECT_FALSE(lock.locked());
+}
+
+TEST(ArrayTest, OfBoolsIsMadeFromARangeThatCanBeReadOnce) {
+  std::istringstream words("1 0 1");
+  auto read = std::ranges::istream_view<int>(words) | std::views::transform([](int n) { return n != 0; });
+  const Array<bool> flags(std::move(read));
+  EXPECT_EQ(std::vector<bool>(flags.begin(), flags.end()), (std::vector<bool>{true, false, true}));
+}
+
+TEST(ArrayTest, NoDescriptorIsAnErrorThatSaysForWhat) {
+  const os_test::Refusing refusing{"memfd_create", EMFILE};
+  try {
+    const Array<int> numbers(3);
+    ADD_FAILURE() << "made";
+  } catch (const std::system_error& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(text.find("memfd_create: an Array of 3 elements of 4 bytes: "), 0U) << text;
+    EXPECT_NE(text.find("ulimit -n"), std::string::npos) << text;
+  }
+}
+
+TEST(ArrayTest, ANegativeNumberOfElementsIsAskedAfter) {
+  try {
+    const Array<double> numbers(static_cast<std::size_t>(-1));
+    ADD_FAILURE() << "made";
+  } catch (const std::system_error& error) {
+    EXPECT_NE(std::string(error.what()).find("was it a negative number?"), std::string::npos) << error.what();
+  }
 }
 
 TEST(ArrayTest, KeepsTheAlignmentOfItsElements) {

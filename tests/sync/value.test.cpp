@@ -25,6 +25,7 @@
 #include <multiproc/error.hpp>
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/process/process.hpp>
+#include <multiproc/shm/segment.hpp>
 
 #include "os/os_test.hpp"
 #include "process/wire.hpp"
@@ -39,7 +40,13 @@ using multiproc::Value;
 static_assert(multiproc::Sendable<Value<int>> && !multiproc::Shareable<Value<int>>);
 static_assert(std::is_copy_constructible_v<Value<int>> && std::is_copy_assignable_v<Value<int>>);
 
-const Value<int> first_in_its_segment;
+// The memory that small objects share stays open for the life of the process: there is enough before the first test.
+[[maybe_unused]] const auto room_for_small_objects = [] {
+  for (;;) {
+    multiproc::detail::Place place = multiproc::detail::take_place(multiproc::kCacheLine);
+    if (place.segment->size() - place.offset > (std::size_t{100} << 10)) return place;
+  }
+}();
 
 struct Point {
   int x = 1;
@@ -196,6 +203,125 @@ TEST(ValueTest, AProcessKilledInWithHasDoneNothingHoweverTheNextOneLooks) {
     }
     point.set({5, 6});
     EXPECT_EQ(point.get(), (Point{5, 6}));
+  }
+}
+
+// F forks: the child leaves with() by itself, by return or exception, while the parent is still in it.
+TEST(ValueTest, AChildForkedInWithThatLeavesItTouchesNeitherValueNorLock) {
+  for (const bool throws : {false, true}) {
+    const Value<int> outer(1);
+    const Value<Point> point;
+    pid_t child = -1;
+    const auto in_both = [&] {
+      outer.with([&](int& one) {
+        one = 2;
+        point.with([&](Point& here) {
+          here.x = 50;
+          child = ::fork();
+          if (child == 0) {
+            if (throws) throw std::runtime_error("the child's");
+            return;
+          }
+          int status = 0;
+          EXPECT_EQ(::waitpid(child, &status, 0), child);
+          EXPECT_EQ(status, 0);
+          EXPECT_EQ(here.x, 50) << "the child put the old value back";
+          EXPECT_EQ(one, 2);
+          EXPECT_TRUE(point.get_lock().is_mine()) << "the child released the lock";
+          EXPECT_TRUE(outer.get_lock().is_mine());
+          throw std::domain_error("the parent's");
+        });
+      });
+    };
+    try {
+      in_both();
+      if (child == 0) ::_exit(throws ? 2 : 0);
+      ADD_FAILURE() << "the parent's exception was lost";
+    } catch (const std::runtime_error&) {
+      ::_exit(throws ? 0 : 3);
+    } catch (const std::domain_error&) {
+      if (child == 0) ::_exit(4);
+    }
+    // The change was still the parent's to undo.
+    EXPECT_EQ(point.get(), Point{});
+    EXPECT_EQ(outer.get(), 1);
+    EXPECT_FALSE(point.get_lock().locked());
+    EXPECT_FALSE(outer.get_lock().locked());
+  }
+}
+
+TEST(ValueTest, AHandleMayNameAnotherValueWithinWith) {
+  Value<int> number(1);
+  const Value<int> same = number;
+  const Value<int> other(2);
+  number.with([&](int& n) {
+    n = 7;
+    number = other;
+  });
+  EXPECT_EQ(same.get(), 7);
+  EXPECT_EQ(other.get(), 2);
+  EXPECT_FALSE(same.get_lock().locked());
+  EXPECT_FALSE(other.get_lock().locked());
+
+  Value<Large> last(Large{});
+  last.with([&](Large& here) {
+    last = Value<Large>(Large{});  // this was the only handle
+    here.words[4095] = 1;
+  });
+  EXPECT_EQ(last.get().words[4095], 0U);
+}
+
+TEST(ValueTest, AVeryLargeOneIsNeverPutOnTheStack) {
+  using Huge = std::array<char, std::size_t{16} << 20>;
+  const Value<Huge> huge;
+  const Value<Huge> copy(huge.ref());
+
+  huge.with([](Huge& here) { here.back() = 1; });
+  copy.set(huge.ref());
+  copy.set(copy.ref());
+  const auto fail = [](Huge& here) {
+    here.back() = 2;
+    throw std::runtime_error("no");
+  };
+  EXPECT_THROW(copy.with(fail), std::runtime_error);
+  copy.with([&](Huge& here) {
+    EXPECT_THROW(copy.with(fail), std::runtime_error);
+    EXPECT_EQ(here.back(), 1);
+    copy.set(here);
+  });
+
+  EXPECT_EQ(copy.with([](const Huge& here) { return here.back(); }), 1);
+}
+
+TEST(ValueTest, TheMemoryOfLargeOnesGoesWithTheirLastHandle) {
+  using Block = std::array<char, 7000>;
+  const auto before = os_test::descriptors().size();
+  for (int i = 0; i < 300; ++i) const Value<Block> block;
+  EXPECT_EQ(os_test::descriptors().size(), before);
+}
+
+TEST(ValueTest, AHeldLockOutlivesTheLastHandle) {
+  const Value<int> other;
+  const multiproc::Lock lock;
+  (void)lock.lock();
+  {
+    const Value<Large> large(Large{});
+    (void)large.get_lock().lock();
+  }
+  lock.unlock();
+  other.set(1);
+  EXPECT_EQ(other.get(), 1);
+}
+
+TEST(ValueTest, NoDescriptorIsAnErrorThatSaysForWhat) {
+  const os_test::Refusing refusing{"memfd_create", EMFILE};
+  try {
+    const Value<Large> large(Large{});
+    ADD_FAILURE() << "made";
+  } catch (const std::system_error& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(text.find("memfd_create: a Value of 32768 bytes: "), 0U) << text;
+    EXPECT_NE(text.find("ulimit -n"), std::string::npos) << text;
   }
 }
 

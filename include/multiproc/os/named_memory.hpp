@@ -26,6 +26,11 @@ Result<Fd> create_named(const char* name, std::size_t size) noexcept;
 /// its creator has not come to giving it a size, or died before.
 Result<Fd> open_named(const char* name) noexcept;
 
+/// Reserves the `size` bytes that a block has by now: who made it by ftruncate alone, as CPython does, has left that to
+/// the first touch, which is a SIGBUS when there is no room. Again: nothing. ENOSPC or ENOMEM: no room. Where the file
+/// can't be reserved (no right to write, a file system that does not know how) it is left as it is. Signals wait.
+Result<> reserve_existing(int memory, std::size_t size) noexcept;
+
 /// Takes the name away; the memory goes with its last descriptor and mapping. ENOENT, EACCES (another user's).
 Result<> unlink_named(const char* name) noexcept;
 

@@ -82,11 +82,78 @@ consteval bool is_shareable() {
     return false;
 }
 
+template <class T, Unshareable R>
+struct Refused {
+  using offender = T;
+  static constexpr Unshareable reason = R;
+};
+
+template <class T>
+consteval auto why_unshareable();
+
+template <class Whole>
+consteval auto first_unshareable_or(Types<>) {
+  return Refused<Whole, Unshareable::not_trivial>{};
+}
+template <class Whole, class First, class... Rest>
+consteval auto first_unshareable_or(Types<First, Rest...>) {
+  if constexpr (!is_shareable<std::remove_cv_t<First>>())
+    return why_unshareable<std::remove_cv_t<First>>();
+  else
+    return first_unshareable_or<Whole>(Types<Rest...>{});
+}
+
+/// The innermost part of a T that is not Shareable, and what is the matter with it.
+template <class T>
+consteval auto why_unshareable() {
+  constexpr Reason reason = refusal<T>();
+  if constexpr (reason == Reason::pointer || reason == Reason::function_pointer || reason == Reason::shared_pointer)
+    return Refused<T, Unshareable::pointer>{};
+  else if constexpr (reason == Reason::reference || reason == Reason::reference_wrapper)
+    return Refused<T, Unshareable::reference>{};
+  else if constexpr (Travels<T>)
+    return Refused<T, Unshareable::handle>{};
+  else if constexpr (std::is_bounded_array_v<T>)
+    return why_unshareable<std::remove_cv_t<std::remove_extent_t<T>>>();
+  else if constexpr (!std::is_class_v<T>)
+    return Refused < T, std::is_union_v<T> ? Unshareable::not_seen_through : Unshareable::unknown > {};
+  else if constexpr (is_std_array<T>)
+    return why_unshareable<std::remove_cv_t<typename T::value_type>>();
+  else if constexpr (is_a<T, std::pair> || is_a<T, std::tuple>)
+    return Refused<T, Unshareable::pair_or_tuple>{};
+  else if constexpr (requires { T::is_always_lock_free; })
+    return Refused<T, Unshareable::atomic>{};
+  else if constexpr (ViewLike<T>)
+    return Refused<T, Unshareable::reference>{};
+  else if constexpr (is_a<T, std::optional>)
+    return first_unshareable_or<T>(Types<typename T::value_type>{});
+  else if constexpr (is_a<T, std::variant>)
+    return first_unshareable_or<T>(typename ElementsOf<T>::type{});
+  else if constexpr (!std::is_aggregate_v<T>)
+    return Refused < T, std::is_trivially_copyable_v<T> ? Unshareable::private_members : Unshareable::not_trivial > {};
+  else if constexpr (!layout<T>.seen_through)
+    return Refused < T, std::is_trivially_copyable_v<T> ? Unshareable::not_seen_through : Unshareable::not_trivial > {};
+  else
+    return first_unshareable_or<T>(MemberTypes<T>{});
+}
+
+/// True for a Shareable T; for another the compiler prints what is the matter.
+template <class T>
+consteval bool explain_shareable() {
+  if constexpr (is_shareable<std::remove_cv_t<T>>()) {
+    return true;
+  } else {
+    using Found = decltype(why_unshareable<std::remove_cv_t<T>>());
+    return NotShareable<std::remove_cv_t<T>, typename Found::offender, Found::reason>::value;
+  }
+}
+
 }  // namespace detail
 
 /// May lie in shared memory as it is: trivially copyable, no pointer anywhere inside. Standard types that are (array,
-/// pair, tuple, optional, variant, chrono's, complex, bitset), aggregates of Shareables, and trivially copyable classes
-/// for which sendable_as_bytes is true.
+/// optional, variant, chrono's, complex, bitset), aggregates of Shareables, and trivially copyable classes for which
+/// sendable_as_bytes is true. A pair or tuple is where the standard library has it trivially copyable; libstdc++ has
+/// not: use a struct.
 template <class T>
 concept Shareable = detail::is_shareable<std::remove_cv_t<T>>();
 

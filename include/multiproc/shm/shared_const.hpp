@@ -7,7 +7,8 @@
 //     mp::Process(read, weights).start();       // void read(const mp::SharedConst<std::vector<float>>& weights)
 //
 // T is Shareable, or a contiguous range of Shareables that is not itself one: vector, string, span, boost's vectors. Of
-// a range the elements are kept, and it reads like a std::span<const Element>, which get() gives.
+// a range the elements are kept, and it reads like a std::span<const Element>, which get() gives; of a string get()
+// gives the std::string_view.
 //
 // Every process maps the one copy read-only, its builder too, and the kernel refuses any other mapping of it: a stray
 // write is a SIGSEGV where it happens and never another process's wrong number. No lock is
@@ -23,9 +24,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <ranges>
 #include <span>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -74,12 +77,22 @@ template <class T>
 concept RangeOfShareables = !Shareable<T> && std::ranges::contiguous_range<const T> &&
                             std::ranges::sized_range<const T> && Shareable<std::ranges::range_value_t<const T>>;
 
+template <class T>
+struct ViewOf {
+  using type = std::span<const std::ranges::range_value_t<const T>>;
+};
+template <class T>
+  requires std::is_convertible_v<const T&, std::basic_string_view<typename T::value_type, typename T::traits_type>>
+struct ViewOf<T> {
+  using type = std::basic_string_view<typename T::value_type, typename T::traits_type>;
+};
+
 }  // namespace detail
 
 /// Of one value.
 template <class T>
 class SharedConst {
-  static_assert(Shareable<T>,
+  static_assert(detail::explain_shareable<T>(),
                 "multiproc: SharedConst<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside), or "
                 "a contiguous range of Shareables");
   static_assert(alignof(T) <= detail::kLeastPage, "multiproc: SharedConst<T>: T is aligned to more than a page");
@@ -108,20 +121,23 @@ template <detail::RangeOfShareables T>
 class SharedConst<T> {
  public:
   using value_type = std::remove_cv_t<std::ranges::range_value_t<const T>>;
+  using view_type = typename detail::ViewOf<T>::type;
   static_assert(alignof(value_type) <= detail::kLeastPage,
                 "multiproc: SharedConst<T>: its elements are aligned to more than a page");
 
   template <class Range>
-    requires(!std::is_same_v<std::remove_cvref_t<Range>, SharedConst>) && std::ranges::contiguous_range<Range> &&
-            std::ranges::sized_range<Range> && std::is_same_v<std::ranges::range_value_t<Range>, value_type>
-  explicit SharedConst(Range&& elements)
+    requires(!std::is_same_v<Range, SharedConst>) && std::ranges::contiguous_range<const Range> &&
+            std::ranges::sized_range<const Range> && std::is_same_v<std::ranges::range_value_t<const Range>, value_type>
+  explicit SharedConst(const Range& elements)
       : SharedConst(detail::ConstBlock::make(std::as_bytes(std::span<const value_type>(
             std::ranges::data(elements), static_cast<std::size_t>(std::ranges::size(elements)))))) {}
+  explicit SharedConst(std::initializer_list<value_type> elements)
+      : SharedConst(std::span<const value_type>(elements.begin(), elements.size())) {}
   SharedConst(const SharedConst&) noexcept = default;
   SharedConst& operator=(const SharedConst&) noexcept = default;
 
-  std::span<const value_type> get() const noexcept { return elements_; }
-  std::span<const value_type> operator*() const noexcept { return elements_; }
+  view_type get() const noexcept { return view_type(elements_.data(), elements_.size()); }
+  view_type operator*() const noexcept { return get(); }
 
   const value_type* data() const noexcept { return elements_.data(); }
   std::size_t size() const noexcept { return elements_.size(); }

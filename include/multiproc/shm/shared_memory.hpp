@@ -16,8 +16,9 @@
 // and before 3.13 resource_tracker.unregister(shm._name, "shared_memory").)
 //
 // Space       All of it is reserved when the memory is made, 8 GiB as well as 8 bytes, so that a lack of it is an error
-//             there and no SIGBUS later; but for sparse(), which takes memory as it is touched or reserved. The bytes
-//             are zero, and begin at the start of a page. A mapping lies at another address in each process.
+//             there and no SIGBUS later; but for sparse(), which takes memory as it is touched or reserved. open()
+//             reserves what its maker did not: CPython only gives a block its size. The bytes are zero, and begin at
+//             the start of a page. A mapping lies at another address in each process.
 // Fork, send  A forked child has a copy of the handle. To other processes it is sent as descriptor and size: the name
 //             goes along as a word, and the memory arrives even when the name is gone.
 // Threads     One handle is for one thread at a time, like a std::string; the bytes are for all, with such order as
@@ -60,7 +61,8 @@ class SharedMemory {
   /// byte in it.
   static SharedMemory create(std::string_view name, std::size_t size);
 
-  /// All of what `name` names. SystemError: there is none (ENOENT), it is another user's (EACCES), no descriptor.
+  /// All of what `name` names. SystemError: there is none (ENOENT), it is another user's (EACCES), no descriptor;
+  /// its maker did not reserve it, and there is no room for it (ENOSPC, ENOMEM), with size, room and remedy.
   /// Unsupported: such a name as above. InvalidState: it has no size yet.
   static SharedMemory open(std::string_view name);
 

@@ -7,9 +7,12 @@
 // and written as plain memory; with() and get_lock() are for those who have to be alone.
 //
 // Visibility  What was done under the lock is visible to whoever has it next.
-// Death       The elements stay as a killed process left them, half written ones too. Who has to know takes get_lock():
-//             it tells the next owner.
-// Limits      T is aligned to a page at the most. One descriptor an array. A held lock must not lose its last handle.
+// Death       The elements stay as a killed process left them, half written ones too. The next owner of the lock is
+//             told, once: by get_lock().lock(), or by with() when its function takes an Acquired as well. A function
+//             that does not take it gives the news up, for the owners after it too.
+// Limits      T is aligned to a page at the most. One descriptor an array. Its lock stands among the small objects,
+// whose
+//             memory stays: it may be held when the last handle goes.
 // Cost        All memory is reserved by the constructor; access costs what plain memory does.
 // Stands on   sync/lock.hpp, shm/segment.hpp.
 #pragma once
@@ -17,6 +20,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <initializer_list>
 #include <iterator>
 #include <memory>
@@ -24,13 +28,10 @@
 #include <span>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
-#include <multiproc/os/robust_mutex.hpp>
 #include <multiproc/shm/detail/hooks.hpp>
 #include <multiproc/shm/layout.hpp>
 #include <multiproc/shm/segment.hpp>
-#include <multiproc/sync/detail/operation.hpp>
 #include <multiproc/sync/lock.hpp>
 
 namespace multiproc {
@@ -39,20 +40,19 @@ namespace detail {
 
 struct ArrayHead {
   static constexpr std::uint64_t kMagic = 0x79617272'61706d75;  // "umparray"
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
 
   LayoutStamp stamp;
-  os::RobustMutex mutex;
   std::uint64_t count = 0;
   std::uint64_t element_size = 0;
 };
-inline constexpr std::size_t kArrayHead = 128;
+inline constexpr std::size_t kArrayHead = 64;
 static_assert(sizeof(ArrayHead) <= kArrayHead);
 
 /// SystemError: no memory, with the size, the room and the remedy; ENOMEM too where no size_t holds the bytes.
 Place make_array(std::size_t count, std::size_t element_size, std::size_t elements_at);
-/// DecodeError: there is no array of such elements.
-void require_array(const Place& place, std::size_t element_size, std::size_t elements_at);
+/// How many there are. DecodeError: there is no array of such elements.
+std::size_t count_of_array(const Place& place, std::size_t element_size, std::size_t elements_at);
 [[noreturn]] void throw_out_of_range(const char* name, std::size_t index, std::size_t size);
 
 }  // namespace detail
@@ -63,7 +63,7 @@ void require_array(const Place& place, std::size_t element_size, std::size_t ele
 ///     Process worker{[](Array<double> mine, std::size_t me) { mine[me] = work(); }, sums, me};
 template <class T>
 class Array {
-  static_assert(Shareable<T>,
+  static_assert(detail::explain_shareable<T>(),
                 "multiproc: Array<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside)");
   static_assert(alignof(T) <= 4096, "multiproc: Array<T>: T is aligned to more than a page");
   static_assert(!std::is_const_v<T> && !std::is_volatile_v<T>, "multiproc: Array<T>: T is const or volatile");
@@ -78,7 +78,7 @@ class Array {
   using const_iterator = const T*;
 
   /// `count` elements, T{} each. As with std::vector, Array<int>(5) has five elements and Array<int>{5} one.
-  explicit Array(std::size_t count) : Array(detail::make_array(count, sizeof(T), kElementsAt)) {
+  explicit Array(std::size_t count) : Array(detail::make_array(count, sizeof(T), kElementsAt), count, Lock()) {
     if constexpr (!std::is_trivially_default_constructible_v<T>) std::uninitialized_value_construct_n(data(), count);
   }
   Array(std::initializer_list<T> elements) : Array(std::span<const T>(elements.begin(), elements.size()), 0) {}
@@ -115,11 +115,17 @@ class Array {
 
   void fill(const T& value) const { std::fill_n(data_, size_, T(value)); }
 
-  /// F(std::span<T>) under the lock, also of a thread that holds it; what F returns. Nothing is undone.
+  /// F(std::span<T>) or F(std::span<T>, Acquired) under the lock, also of a thread that holds it; what F returns.
+  /// Nothing is undone. The second kind is told whether the owner before died; `clean` for a thread that holds it.
   template <class F>
   decltype(auto) with(F&& change) const {
+    const detail::Place kept = place_;  // F may make the handle name another array
     const Held held(lock_);
-    return std::forward<F>(change)(span());
+    if constexpr (std::is_invocable_v<F, std::span<T>, Acquired>) {
+      return std::forward<F>(change)(span(), held.how);
+    } else {
+      return std::forward<F>(change)(span());
+    }
   }
   Lock& get_lock() const noexcept { return lock_; }
 
@@ -132,48 +138,46 @@ class Array {
 
   struct Held {
     explicit Held(const Lock& which) : lock(which), is_mine_already(which.is_mine()) {
-      if (!is_mine_already) lock.lock();
+      if (!is_mine_already) how = lock.lock();
     }
     ~Held() {
-      if (!is_mine_already) lock.unlock();
+      // In a child that was forked in F it is the parent's, who releases it.
+      if (!is_mine_already && lock.is_mine()) lock.unlock();
     }
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
-    const Lock& lock;
+    const Lock lock;
     bool is_mine_already;
+    Acquired how = Acquired::clean;
   };
 
+  struct Made {
+    detail::Place place;
+    std::size_t count;
+  };
   template <class Range>
   Array(Range&& elements, int) : Array(make_from(std::forward<Range>(elements))) {}
+  explicit Array(Made made) : Array(std::move(made.place), made.count, Lock()) {}
   template <class Range>
-  static detail::Place make_from(Range&& elements) {
+  static Made make_from(Range&& elements) {
     if constexpr (std::ranges::forward_range<Range>) {
       const auto count = static_cast<std::size_t>(std::ranges::distance(elements));
       detail::Place place = detail::make_array(count, sizeof(T), kElementsAt);
       auto* to = reinterpret_cast<T*>(place.address() + kElementsAt);
       for (auto&& element : elements) std::construct_at(to++, std::forward<decltype(element)>(element));
-      return place;
+      return {std::move(place), count};
     } else {
-      std::vector<T> kept;
+      std::deque<T> kept;  // a vector of bool has no bools
       for (auto&& element : elements) kept.push_back(T(std::forward<decltype(element)>(element)));
-      return make_from(std::span<const T>(kept));
+      return make_from(kept);
     }
   }
 
-  explicit Array(detail::Place place)
+  Array(detail::Place place, std::size_t count, Lock lock)
       : place_(std::move(place)),
         data_(reinterpret_cast<T*>(place_.address() + kElementsAt)),
-        size_(static_cast<std::size_t>(reinterpret_cast<const detail::ArrayHead*>(place_.address())->count)),
-        lock_(lock_at(place_)) {}
-
-  static Lock lock_at(const detail::Place& place) {
-    detail::KnownPlace known{{place.segment, offsetof(detail::ArrayHead, mutex)}};
-    return Travel<Lock>::decode(known);
-  }
-  static Array at(detail::Place place) {
-    detail::require_array(place, sizeof(T), kElementsAt);
-    return Array(std::move(place));
-  }
+        size_(count),
+        lock_(std::move(lock)) {}
 
   detail::Place place_;
   T* data_;
@@ -188,11 +192,15 @@ template <class T>
 struct Travel<Array<T>> {
   template <class Encoder>
   static void encode(Encoder& to, const Array<T>& array) {
+    Travel<Lock>::encode(to, array.lock_);
     detail::send_place(to, array.place_);
   }
   template <class Decoder>
   static Array<T> decode(Decoder& from) {
-    return Array<T>::at(detail::receive_place(from));
+    Lock lock = Travel<Lock>::decode(from);
+    detail::Place place = detail::receive_place(from);
+    const std::size_t count = detail::count_of_array(place, sizeof(T), Array<T>::kElementsAt);
+    return Array<T>(std::move(place), count, std::move(lock));
   }
 };
 

@@ -8,16 +8,19 @@
 // Visibility  What was done to the value under its lock is visible to whoever has the lock next.
 // Death       A process that is killed in set or with has done it or has not: the old value stands beside the new one
 //             until the change is complete, and the next user puts it back. ref() and what is done under get_lock()
-//             alone are not undone.
-// Fork        A child that is forked while a thread is in with() waits for it like everybody else. A child forked by F
-//             itself must not return from F.
-// Limits      T is aligned to a page at the most. A value of more than some KiB has a descriptor of its own; held locks
-//             must not lose their last handle then.
-// Cost        That of the Lock, and a copy of T for set and with.
+//             alone are not undone. That an owner died is told to the next one of get_lock().lock() and to nobody
+//             after: get, set and with, which have nothing to repair, take the news and keep it to themselves.
+// Fork        A child that is forked while a thread is in with() waits for it like everybody else. In a child forked by
+//             F itself lock and change are still its parent's: when it leaves F, by return or exception, with() leaves
+//             the value and the lock as they are. What it wrote through T& before is in the value, which is shared.
+// Limits      T is aligned to a page at the most. A value of more than 256 bytes has memory and a descriptor of its
+//             own, which go with its last handle. Smaller ones stand in memory that is only ever filled: their place,
+//             and the lock of every value, stays taken until all processes that know it have ended.
+// Cost        That of the Lock, and a copy of T for set and with. No T is put on the stack but by get(), which returns
+//             one: a large T is read by with().
 // Stands on   sync/lock.hpp.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -52,13 +55,52 @@ struct ValueHead {
 };
 static_assert(sizeof(ValueHead) == kCacheLine && std::atomic<std::uint32_t>::is_always_lock_free);
 
-/// A place of that size for a value, zeroed: among the small objects, or a segment of its own.
-Place take_value_place(std::size_t size, std::size_t alignment);
+inline constexpr std::size_t kLargestValueInPlace = 256;
+
+/// Where a value is: the head, the value behind it or, of a large one, in memory of its own. The head is always among
+/// the small objects, which stay: a held lock is never unmapped.
+struct ValuePlace {
+  Place head;
+  std::shared_ptr<Segment> own;  // of a large value
+};
+
+/// New memory for a value of `size` bytes and its undo copy, zeroed but for the head. SystemError.
+ValuePlace make_value(std::size_t size, std::size_t alignment, bool is_large);
 ValueHead* make_value_head(const Place& place, std::size_t size, std::size_t alignment);
-/// DecodeError: there is no value of this size at `place`.
-ValueHead* value_head_at(const Place& place, std::size_t total, std::size_t size, std::size_t alignment);
+/// DecodeError: there is no value of this size.
+void require_value(const ValuePlace& place, std::size_t size, std::size_t alignment);
 /// Goes on where try_lock() was neither clean nor `mine`.
 void wait_for_value(os::RobustMutex& mutex, os::LockOutcome outcome);
+
+// Functions that are known to take a copy. Of a generic lambda nobody knows.
+template <class F>
+struct FirstParameter {};
+template <class R, class A>
+struct FirstParameter<R (*)(A)> {
+  using type = A;
+};
+template <class R, class A>
+struct FirstParameter<R (*)(A) noexcept> {
+  using type = A;
+};
+template <class C, class R, class A>
+R (*without_class(R (C::*)(A)))
+(A);
+template <class C, class R, class A>
+R (*without_class(R (C::*)(A) const))
+(A);
+template <class C, class R, class A>
+R (*without_class(R (C::*)(A) noexcept))
+(A);
+template <class C, class R, class A>
+R (*without_class(R (C::*)(A) const noexcept))
+(A);
+template <class F>
+  requires requires { detail::without_class(&F::operator()); }
+struct FirstParameter<F> : FirstParameter<decltype(detail::without_class(&F::operator()))> {};
+template <class F>
+concept TakesCopy = requires { typename FirstParameter<std::decay_t<F>>::type; } &&
+                    !std::is_reference_v<typename FirstParameter<std::decay_t<F>>::type>;
 
 }  // namespace detail
 
@@ -68,42 +110,58 @@ void wait_for_value(os::RobustMutex& mutex, os::LockOutcome outcome);
 ///     Process worker{[](Value<int> mine) { mine.with([](int& n) { ++n; }); }, hits};
 template <class T>
 class Value {
-  static_assert(Shareable<T>,
+  static_assert(!std::is_array_v<T>,
+                "multiproc: Value<T>: a C array can't be returned or assigned; use Array<Element>, or a std::array");
+  static_assert(detail::explain_shareable<T>(),
                 "multiproc: Value<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside)");
   static_assert(alignof(T) <= detail::kMostAligned, "multiproc: Value<T>: T is aligned to more than a page");
   static_assert(!std::is_const_v<T> && !std::is_volatile_v<T>, "multiproc: Value<T>: T is const or volatile");
+  static_assert(!Shareable<T> || std::is_array_v<T> || std::is_const_v<T> ||
+                    (std::is_copy_constructible_v<T> && std::is_copy_assignable_v<T>),
+                "multiproc: Value<T>: T can't be assigned; has it a const member? Make that one non-const");
 
  public:
   using value_type = T;
 
-  /// A new value. SystemError: no memory, no descriptor.
-  explicit Value(T initial = {}) : Value(detail::take_value_place(kTotal, kAlignment), initial) {}
+  /// A new value, T(). SystemError: no memory, no descriptor.
+  Value()
+    requires std::is_default_constructible_v<T>
+      : Value(detail::make_value(sizeof(T), alignof(T), kIsLarge)) {
+    new (static_cast<void*>(value_)) T();
+  }
+  explicit Value(const T& initial) : Value(detail::make_value(sizeof(T), alignof(T), kIsLarge)) {
+    new (static_cast<void*>(value_)) T(initial);
+  }
 
   // No moves: a handle that was moved from would name nothing.
   Value(const Value&) = default;
   Value& operator=(const Value&) = default;
 
   T get() const {
-    const Held held(*head_, *value_, undo());
+    const Held held(*this);
     return *value_;
   }
 
   void set(const T& value) const {
-    const T copy = value;  // may be ref() itself
-    with([&](T& here) { here = copy; });
+    Change mine(*this, false);
+    mine.value() = value;
+    mine.commit();
   }
 
   /// F(T&) under the lock; a copy of what F returns. When F throws, the value is as before. F may call get, set and
   /// with again.
   template <class F>
   auto with(F&& change) const {
-    const Held held(*head_, *value_, undo());
-    Change mine(*this, held.is_nested);
-    if constexpr (std::is_void_v<std::invoke_result_t<F, T&>>) {
-      std::forward<F>(change)(*value_);
+    using Result = std::invoke_result_t<F, T&>;
+    static_assert(!std::is_void_v<Result> || !detail::TakesCopy<std::remove_cvref_t<F>>,
+                  "multiproc: Value<T>::with: the function returns nothing and takes T by value, so that it changes a "
+                  "copy; let it take T&, or const T& to look");
+    Change mine(*this, !std::is_nothrow_invocable_v<F, T&>);
+    if constexpr (std::is_void_v<Result>) {
+      std::forward<F>(change)(mine.value());
       mine.commit();
     } else {
-      auto result = std::forward<F>(change)(*value_);
+      auto result = std::forward<F>(change)(mine.value());
       mine.commit();
       return result;
     }
@@ -115,7 +173,7 @@ class Value {
   /// Without the lock: under get_lock(), or for std::atomic_ref. The address stays as long as there is a handle.
   T& ref() const noexcept {
     if (head_->changing.load(std::memory_order_relaxed) != 0 && lock_.is_mine() && !detail::is_under_way(head_)) {
-      restore(*head_, *value_, *undo());  // what a dead owner had begun
+      restore(*head_, *value_);  // what a dead owner had begun
     }
     return *value_;
   }
@@ -126,101 +184,95 @@ class Value {
  private:
   friend struct Travel<Value>;
 
-  static constexpr std::size_t kAlignment = std::max(alignof(T), kCacheLine);
-  static constexpr std::size_t kValueAt = std::max(sizeof(detail::ValueHead), alignof(T));
-  static constexpr std::size_t kUndoAt = kValueAt + (sizeof(T) + alignof(T) - 1) / alignof(T) * alignof(T);
-  static constexpr std::size_t kTotal = kUndoAt + sizeof(T);
+  static constexpr bool kIsLarge = sizeof(T) > detail::kLargestValueInPlace || alignof(T) > kCacheLine;
 
-  Value(detail::Place place, const T& initial) : Value(std::move(place)) {
-    head_ = detail::make_value_head(place_, sizeof(T), alignof(T));
-    new (static_cast<void*>(value_)) T(initial);
-    new (static_cast<void*>(undo())) T(initial);
-  }
-  explicit Value(detail::Place place)
+  explicit Value(detail::ValuePlace place)
       : place_(std::move(place)),
-        head_(reinterpret_cast<detail::ValueHead*>(place_.address())),
-        value_(std::launder(reinterpret_cast<T*>(place_.address() + kValueAt))),
-        lock_(lock_at(place_)) {}
+        head_(reinterpret_cast<detail::ValueHead*>(place_.head.address())),
+        value_(
+            reinterpret_cast<T*>(kIsLarge ? place_.own->begin() : place_.head.address() + sizeof(detail::ValueHead))),
+        lock_(lock_at(place_.head)) {}
 
   static Lock lock_at(const detail::Place& place) {
     detail::KnownPlace known{place};
     return Travel<Lock>::decode(known);
   }
-  static Value at(detail::Place place) {
-    (void)detail::value_head_at(place, kTotal, sizeof(T), alignof(T));
+  static Value at(detail::ValuePlace place) {
+    detail::require_value(place, sizeof(T), alignof(T));
     return Value(std::move(place));
   }
 
-  T* undo() const noexcept { return std::launder(reinterpret_cast<T*>(place_.address() + kUndoAt)); }
+  // Stores stay in program order: what is killed between two has done the first of them. The undo copy is the one
+  // behind the value.
+  static void restore(detail::ValueHead& head, T& value) noexcept {
+    value = *(std::addressof(value) + 1);
+    head.changing.store(0, std::memory_order_release);
+  }
 
-  // The lock for one call, and the value as its last complete change left it.
+  // The lock for one call, and the value as its last complete change left it. It stands on its own: F may make the
+  // handle name another value.
   struct Held {
-    Held(detail::ValueHead& at, T& value, const T* undo) : head(at) {
+    explicit Held(const Value& of) : own(of.place_.own), head(*of.head_), value(*of.value_) {
       const os::LockOutcome outcome = head.mutex.try_lock();
       if (outcome == os::LockOutcome::mine)
-        is_mine_already = true;
+        is_to_be_released = false;
       else if (outcome != os::LockOutcome::clean) [[unlikely]]
         detail::wait_for_value(head.mutex, outcome);
       if (head.changing.load(std::memory_order_relaxed) != 0) [[unlikely]] {
-        is_nested = is_mine_already && detail::is_under_way(&head);
-        if (!is_nested) restore(head, value, *undo);
+        is_nested = !is_to_be_released && detail::is_under_way(&head);
+        if (!is_nested) restore(head, value);
       }
     }
     ~Held() {
-      if (!is_mine_already) (void)head.mutex.unlock();
+      if (is_to_be_released) (void)head.mutex.unlock();
     }
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
 
+    std::shared_ptr<detail::Segment> own;
     detail::ValueHead& head;
-    bool is_mine_already = false;
+    T& value;
+    bool is_to_be_released = true;
     bool is_nested = false;  // within a change of our own
   };
 
-  // Stores stay in program order: what is killed between two has done the first of them.
-  static void restore(detail::ValueHead& head, T& value, const T& undo) noexcept {
-    value = undo;
-    head.changing.store(0, std::memory_order_release);
-  }
-
-  // The innermost of a thread keeps its old value on the stack, the outermost in shared memory.
+  // The outermost of a thread keeps the old value in shared memory, those within it on the heap, for them to undo.
   class Change {
    public:
-    Change(const Value& value, bool is_nested) : value_(value), is_nested_(is_nested), under_way_(value.head_) {
-      if (is_nested_) {
-        std::construct_at(&before, *value_.value_);
+    Change(const Value& value, bool may_throw) : held_(value), under_way_(&held_.head) {
+      if (held_.is_nested) {
+        if (may_throw) before_.reset(new T(held_.value));
         return;
       }
-      *value_.undo() = *value_.value_;
+      *(std::addressof(held_.value) + 1) = held_.value;
       std::atomic_signal_fence(std::memory_order_seq_cst);
-      value_.head_->changing.store(1, std::memory_order_release);
+      held_.head.changing.store(1, std::memory_order_release);
       std::atomic_signal_fence(std::memory_order_seq_cst);
     }
-    void commit() noexcept {
-      is_done_ = true;
-      if (!is_nested_) value_.head_->changing.store(0, std::memory_order_release);
-    }
+    T& value() const noexcept { return held_.value; }
+    void commit() noexcept { is_done_ = true; }
     ~Change() {
-      if (is_done_) return;
-      if (is_nested_)
-        *value_.value_ = before;
-      else
-        restore(*value_.head_, *value_.value_, *value_.undo());
+      if (!detail::is_under_way(&held_.head) || !held_.head.mutex.is_mine()) [[unlikely]] {
+        held_.is_to_be_released = false;  // a child that was forked in F: it is all the parent's
+      } else if (held_.is_nested) {
+        if (!is_done_ && before_) held_.value = *before_;
+      } else if (is_done_) {
+        held_.head.changing.store(0, std::memory_order_release);
+      } else {
+        restore(held_.head, held_.value);
+      }
     }
     Change(const Change&) = delete;
     Change& operator=(const Change&) = delete;
 
    private:
-    const Value& value_;
-    bool is_nested_;
+    Held held_;
     bool is_done_ = false;
-    union {
-      T before;
-    };
+    std::unique_ptr<T> before_;
     detail::UnderWay under_way_;
   };
 
-  detail::Place place_;
+  detail::ValuePlace place_;
   detail::ValueHead* head_;
   T* value_;
   mutable Lock lock_;
@@ -230,11 +282,14 @@ template <class T>
 struct Travel<Value<T>> {
   template <class Encoder>
   static void encode(Encoder& to, const Value<T>& value) {
-    detail::send_place(to, value.place_);
+    detail::send_place(to, value.place_.head);
+    if constexpr (Value<T>::kIsLarge) to.attach(value.place_.own->descriptor());
   }
   template <class Decoder>
   static Value<T> decode(Decoder& from) {
-    return Value<T>::at(detail::receive_place(from));
+    detail::ValuePlace place{detail::receive_place(from), nullptr};
+    if constexpr (Value<T>::kIsLarge) place.own = detail::Segment::adopt(from.take_fd());
+    return Value<T>::at(std::move(place));
   }
 };
 

@@ -102,6 +102,53 @@ struct NotSendable {
   static constexpr bool value = R == Reason::none;
 };
 
+/// Why a type may not lie in shared memory.
+enum class Unshareable {
+  none,
+  pointer,
+  reference,
+  pair_or_tuple,
+  atomic,
+  not_trivial,
+  private_members,
+  not_seen_through,
+  handle,
+  unknown,
+};
+
+/// Instantiated for a T that is refused, so that the compiler prints one of these lines, with T and the offender's
+/// type.
+template <class T, class Offender, Unshareable R>
+struct NotShareable {
+  static_assert(R != Unshareable::pointer,
+                "multiproc: not Shareable: a pointer is an address of this process, and its memory lies elsewhere in "
+                "others; share the value itself, or an index");
+  static_assert(R != Unshareable::reference,
+                "multiproc: not Shareable: a reference or view refers into this process's memory; share the value");
+  static_assert(R != Unshareable::pair_or_tuple,
+                "multiproc: not Shareable: std::pair and std::tuple are not trivially copyable in this standard "
+                "library; use a struct with named members");
+  static_assert(
+      R != Unshareable::atomic,
+      "multiproc: not Shareable: an atomic can't be copied; share the plain value, and use std::atomic_ref on "
+      "it");
+  static_assert(R != Unshareable::not_trivial,
+                "multiproc: not Shareable: this type is not trivially copyable (it has a copy constructor, destructor "
+                "or virtual function, or owns memory); use a struct of plain values, or a shared container");
+  static_assert(
+      R != Unshareable::private_members,
+      "multiproc: not Shareable: this class is trivially copyable, but has private members or constructors and "
+      "may hide a pointer; if it holds none, specialise multiproc::sendable_as_bytes as true");
+  static_assert(R != Unshareable::not_seen_through,
+                "multiproc: not Shareable: this aggregate can't be looked into (a base class, a union, more than 32 "
+                "members); if it holds no pointer, specialise multiproc::sendable_as_bytes as true");
+  static_assert(R != Unshareable::handle,
+                "multiproc: not Shareable: a handle belongs to its process; send it as an argument instead");
+  static_assert(R != Unshareable::unknown,
+                "multiproc: not Shareable: a type of this kind can't lie in shared memory; use plain values");
+  static constexpr bool value = R == Unshareable::none;
+};
+
 #undef MULTIPROC_POINTER
 #undef MULTIPROC_FUNCTION_POINTER
 #undef MULTIPROC_REFERENCE
