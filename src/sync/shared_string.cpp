@@ -13,7 +13,10 @@ namespace multiproc {
 
 namespace {
 
-constexpr detail::StoreKind kKind{2, {1, 1}, 16, std::size_t{16} << 10};
+constexpr detail::StoreKind kKind{
+    2, {1, 1}, 16, detail::kJournalRoom, [](const detail::StoreHead& head) {
+      return reinterpret_cast<const detail::Buffer*>(head.root.data())->is_plausible(head.heap.top, 1);
+    }};
 constexpr std::size_t kEnd = std::string_view::npos;
 
 }  // namespace
@@ -25,12 +28,7 @@ shared_string::shared_string(std::string_view text, SharedContainerOptions optio
   if (!text.empty()) assign(text);
 }
 
-shared_string::shared_string(const detail::Place& place) : store_(kKind, place) {
-  const detail::Operation call(store_);
-  if (!buffer().is_plausible(store_.head().stamp.size, 1)) {
-    throw DecodeError("a shared_string was received whose memory is corrupt");
-  }
-}
+shared_string::shared_string(const detail::Place& place) : store_(kKind, place) {}
 
 std::string_view shared_string::view() const noexcept {
   store_.settle();
@@ -50,7 +48,7 @@ std::size_t shared_string::size() const {
 }
 
 // `given` may be a view of our own text, which moves. kEnd: at the end.
-void shared_string::replace(std::size_t at, std::size_t removed, std::string_view given) {
+void shared_string::replace(std::size_t at, std::size_t removed, std::string_view given) const {
   detail::Operation call(store_);
   const std::size_t before = view().size();
   std::string copy;
@@ -70,20 +68,20 @@ void shared_string::replace(std::size_t at, std::size_t removed, std::string_vie
   call.commit();
 }
 
-void shared_string::assign(std::string_view text) {
+void shared_string::assign(std::string_view text) const {
   replace(0, std::string_view::npos, text);
 }
 
-void shared_string::append(std::string_view text) {
+void shared_string::append(std::string_view text) const {
   replace(kEnd, 0, text);
 }
 
-void shared_string::insert(std::size_t at, std::string_view text) {
+void shared_string::insert(std::size_t at, std::string_view text) const {
   if (at == kEnd) detail::throw_out_of_range("shared_string", at, size());
   replace(at, 0, text);
 }
 
-void shared_string::erase(std::size_t at, std::size_t letters) {
+void shared_string::erase(std::size_t at, std::size_t letters) const {
   if (at == kEnd) detail::throw_out_of_range("shared_string", at, size());
   replace(at, letters, {});
 }

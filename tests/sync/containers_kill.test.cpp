@@ -6,15 +6,20 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -158,13 +163,15 @@ struct Steps {
   std::function<void(Container&, const Content&)> fill;
   Read read;
   std::function<std::uint64_t(const Container&, const Content&)> used;
+  std::chrono::milliseconds budget{700};
+  std::size_t most = kMost;
 
   void run(std::string name) const {
     KillStep<Container>{
         .name = std::move(name),
         .setup =
             [this] {
-              Container made(multiproc::SharedContainerOptions{.max_bytes = kMost});
+              Container made(multiproc::SharedContainerOptions{.max_bytes = most});
               fill(made, before);
               return made;
             },
@@ -182,7 +189,7 @@ struct Steps {
               check_memory(used(container, now), segment_of(container)->begin(), found);
               if (container.get_lock().locked()) found.corrupt("still locked");
             },
-        .budget = std::chrono::milliseconds{700},
+        .budget = budget,
     }
         .run();
   }
@@ -239,7 +246,7 @@ TEST(SharedVectorKillTest, InsertInTheMiddle) {
   steps.expected = [](Ints& numbers) { numbers.insert(numbers.begin() + 3, 1000); };
   steps.run("shared_vector::insert");
 
-  steps = vector_steps(10'000);  // more than the journal holds: into a new block
+  steps = vector_steps(270'000);  // more than the journal holds: into a new block
   steps.operation = [](Vector& vector) { vector.insert(3, 1000); };
   steps.expected = [](Ints& numbers) { numbers.insert(numbers.begin() + 3, 1000); };
   steps.run("shared_vector::insert, in a new block");
@@ -250,6 +257,13 @@ TEST(SharedVectorKillTest, Erase) {
   steps.operation = [](Vector& vector) { vector.erase(3, 2); };
   steps.expected = [](Ints& numbers) { numbers.erase(numbers.begin() + 3, numbers.begin() + 5); };
   steps.run("shared_vector::erase");
+}
+
+TEST(SharedVectorKillTest, EraseInANewBlock) {
+  auto steps = vector_steps(270'000);
+  steps.operation = [](Vector& vector) { vector.erase(3, 2); };
+  steps.expected = [](Ints& numbers) { numbers.erase(numbers.begin() + 3, numbers.begin() + 5); };
+  steps.run("shared_vector::erase, in a new block");
 }
 
 TEST(SharedVectorKillTest, Resize) {
@@ -284,6 +298,61 @@ TEST(SharedVectorKillTest, SeveralInOne) {
     numbers.insert(numbers.begin(), 8);
   };
   steps.run("shared_vector::with");
+}
+
+// A part that fails is undone alone, in memory that the others see.
+TEST(SharedVectorKillTest, APartThatThrows) {
+  auto steps = vector_steps(5);
+  steps.operation = [](Vector& vector) {
+    vector.with([](Vector& mine) {
+      mine.push_back(9);
+      try {
+        mine.with([](Vector& part) {
+          part.insert(0, 7);
+          part.pop_back();
+          throw 1;
+        });
+      } catch (int) {
+      }
+      mine.push_back(8);
+    });
+  };
+  steps.expected = [](Ints& numbers) {
+    numbers.push_back(9);
+    numbers.push_back(8);
+  };
+  steps.budget = std::chrono::milliseconds{2500};
+  steps.run("shared_vector::with, a part throws");
+}
+
+// In a process that ends in the middle of it.
+template <class F>
+void dies_in(F&& change) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    change();
+    ::_exit(1);
+  }
+  int status = 0;
+  if (::waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status)) throw std::runtime_error("it did not die");
+}
+
+TEST(SharedVectorKillTest, TheUndoing) {
+  auto steps = vector_steps(17);
+  steps.fill = [](Vector& vector, const Ints& numbers) {
+    vector.assign(numbers);
+    dies_in([&] {
+      vector.with([](Vector& mine) {
+        mine.set(0, 5);
+        mine.insert(2, 9);
+        for (int i = 0; i < 30; ++i) mine.push_back(i);
+        ::raise(SIGKILL);
+      });
+    });
+  };
+  steps.operation = [](Vector& vector) { (void)vector.size(); };
+  steps.expected = [](Ints&) {};
+  steps.run("shared_vector: what a dead owner began is undone");
 }
 
 using Map = shared_map<int, int>;
@@ -343,6 +412,65 @@ TEST(SharedMapKillTest, InsertOrAssign) {
   steps.run("shared_map::insert_or_assign");
 }
 
+TEST(SharedMapKillTest, With) {
+  auto steps = map_steps();
+  for (const int key : {30, 31}) {
+    steps.operation = [key](Map& map) { map.with(key, [](int& value) { value += 1000; }); };
+    steps.expected = [key](Pairs& pairs) { pairs[key] += 1000; };
+    steps.run("shared_map::with(" + std::to_string(key) + ")");
+  }
+}
+
+TEST(SharedMapKillTest, Subscript) {
+  auto steps = map_steps();
+  steps.operation = [](Map& map) { (void)map[31]; };
+  steps.expected = [](Pairs& pairs) { pairs[31]; };
+  steps.run("shared_map::operator[]");
+}
+
+TEST(SharedMapKillTest, SeveralInOne) {
+  auto steps = map_steps();
+  steps.operation = [](Map& map) {
+    map.with([](Map& mine) {
+      mine.erase(30);
+      mine.insert(31, 5);
+      try {
+        mine.with([](Map& part) {
+          part.erase(60);
+          part.insert(32, 6);
+          throw 1;
+        });
+      } catch (int) {
+      }
+      mine.insert_or_assign(33, 7);
+    });
+  };
+  steps.expected = [](Pairs& pairs) {
+    pairs.erase(30);
+    pairs[31] = 5;
+    pairs[33] = 7;
+  };
+  steps.budget = std::chrono::milliseconds{2500};
+  steps.run("shared_map::with, a part throws");
+}
+
+TEST(SharedMapKillTest, TheUndoing) {
+  auto steps = map_steps();
+  steps.fill = [](Map& map, const Pairs& pairs) {
+    for (const auto& [key, value] : pairs) map.insert(key, value);
+    dies_in([&] {
+      map.with([](Map& mine) {
+        for (int i = 0; i < 20; ++i) mine.erase(i * 3);
+        for (int i = 0; i < 20; ++i) mine.insert(i * 3 + 1, i);
+        ::raise(SIGKILL);
+      });
+    });
+  };
+  steps.operation = [](Map& map) { (void)map.size(); };
+  steps.expected = [](Pairs&) {};
+  steps.run("shared_map: what a dead owner began is undone");
+}
+
 TEST(SharedMapKillTest, Clear) {
   auto steps = map_steps();
   steps.operation = [](Map& map) { map.clear(); };
@@ -382,7 +510,53 @@ TEST(SharedMapKillTest, TextsInsertAssignErase) {
   steps.run("shared_map<string, string>::erase");
 }
 
-TEST(SharedStringKillTest, Append) {
+// A text for which free blocks are joined, and one for which a larger one is split.
+TEST(SharedMapKillTest, InsertWhereFreeBlocksAreJoinedOrSplit) {
+  using Long = std::map<int, std::string>;
+  using LongMap = shared_map<int, std::string>;
+  const std::string part(1024, 'h');
+  Steps<LongMap, Long> steps{.before = {{1, "1"}, {2, std::string(std::size_t{10} << 10, 'e')}},
+                             .operation = {},
+                             .expected = {},
+                             .more =
+                                 [](LongMap& map) {
+                                   for (int i = 0; i < kMore; ++i) map.insert(-i - 1, "more");
+                                 },
+                             .expected_more =
+                                 [](Long& texts) {
+                                   for (int i = 0; i < kMore; ++i) texts[-i - 1] = "more";
+                                 },
+                             .fill = {},
+                             .read = [](const LongMap& map) { return map.to_map(); },
+                             .used =
+                                 [](const LongMap&, const Long& texts) {
+                                   std::uint64_t sum = 0;
+                                   for (const auto& [key, text] : texts) {
+                                     sum += multiproc::detail::Heap::rounded(64) + 0 * static_cast<std::uint64_t>(key) +
+                                            multiproc::detail::Heap::rounded(text.size());
+                                   }
+                                   return sum;
+                                 }};
+  steps.budget = std::chrono::milliseconds{2500};
+  steps.most = std::size_t{64} << 10;
+  // Neighbours that are free, and what is in use behind them, to the end of the segment.
+  steps.fill = [part](LongMap& map, const Long& texts) {
+    for (int i = 10; i < 60; ++i) map.insert(i, part);
+    for (const auto& [key, value] : texts) map.insert(key, value);
+    for (int i = 10; i < 60; ++i) map.erase(i);
+  };
+  const std::string large(2000, 'l');
+  steps.operation = [large](LongMap& map) { map.insert(5, large); };
+  steps.expected = [large](Long& texts) { texts[5] = large; };
+  steps.run("shared_map::insert, joins free blocks");
+
+  const std::string small(700, 's');
+  steps.operation = [small](LongMap& map) { map.insert(5, small); };
+  steps.expected = [small](Long& texts) { texts[5] = small; };
+  steps.run("shared_map::insert, splits a free block");
+}
+
+TEST(SharedStringKillTest, AppendAssignInsertErase) {
   Steps<shared_string, std::string> steps{
       .before = "a text of some letters",
       .operation = [](shared_string& text) { text += " and some more, so that it has to grow"; },
@@ -403,6 +577,14 @@ TEST(SharedStringKillTest, Append) {
   steps.operation = [](shared_string& text) { text = "another one"; };
   steps.expected = [](std::string& text) { text = "another one"; };
   steps.run("shared_string::assign");
+
+  steps.operation = [](shared_string& text) { text.insert(3, "---"); };
+  steps.expected = [](std::string& text) { text.insert(3, "---"); };
+  steps.run("shared_string::insert");
+
+  steps.operation = [](shared_string& text) { text.erase(3, 4); };
+  steps.expected = [](std::string& text) { text.erase(3, 4); };
+  steps.run("shared_string::erase");
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 //
 // Stores stay in program order: to the compiler by fences, to the others because a killed thread has done what stands
 // before the place it was killed at, and nothing of what stands behind.
+//
+// Limits      Entries that make no sense are found and none of them is followed: nothing is written then.
 #pragma once
 
 #include <atomic>
@@ -47,10 +49,13 @@ class Journal {
     used_.store(0, std::memory_order_release);
   }
 
-  /// Puts everything back that was kept since `mark`. 0: everything.
-  void undo(std::byte* base, std::uint64_t mark) noexcept;
+  /// Puts everything back that was kept. False, and nothing is written: its entries lead out of the segment, which ends
+  /// at `end`, or into the journal or what stands before it.
+  [[nodiscard]] bool undo(std::byte* base, std::uint64_t end) noexcept;
 
  private:
+  bool is_sound(const std::byte* base, std::uint64_t end) const noexcept;
+
   std::uint64_t at_ = 0;
   std::uint64_t room_ = 0;
   std::atomic<std::uint64_t> used_{0};

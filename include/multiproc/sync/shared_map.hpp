@@ -5,12 +5,20 @@
 // A handle like shared_vector, with the same lock at every call and the same promises. K and V are Shareable, or
 // std::string, which goes in as std::string_view and comes out as std::string. Sorted by <.
 //
-// References and iterators are good while the lock is held. An entry stays where it is until it is erased.
+// References and iterators are good while the lock is held. An entry stays where it is until it is erased. A handle is
+// as const as a pointer is: the entries can be changed through a const one.
 //
 // Visibility  What was done to the map before a call of another thread or process is visible to that call.
 // Death       A process that is killed in a call has done it or has not; what it had begun is undone by the next one
 //             that has the lock. No memory is lost. Writes through references are not undone.
-// Limits      max_bytes, 1 GiB unless told otherwise. One descriptor a map. A held lock must not lose its last handle.
+// Fork        A child that is forked within with() does not own the lock: it waits for it as others do, and what it
+//             does on its way out of with() changes nothing.
+// Limits      max_bytes, 1 GiB unless told otherwise and at least 64 KiB: address space, of which memory is taken as it
+//             is needed. One descriptor a map. A held lock must not lose its last handle. One with() may change as much
+//             of what was there before as fits into 1 MiB: some 10000 insertions into a map of many entries, any
+//             number into an empty one. What with() gives back can be used again once it has ended. Memory that another
+//             process has written over is found where it can be, by DecodeError or InvalidState, but the links between
+//             the entries are believed.
 // Cost        The lock, and some hundred nanoseconds; all but the walks are logarithmic in the number of entries (with
 //             a probability that comes to certainty: the tree is a treap).
 // Stands on   sync/rlock.hpp, shm/heap.hpp.
@@ -19,6 +27,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <iterator>
 #include <map>
@@ -42,6 +51,38 @@
 
 namespace multiproc {
 
+template <class K, class V>
+class shared_map;
+
+namespace detail {
+
+/// What map[key] is where values are texts: reads and writes the value, under the lock each time.
+template <class K>
+class TextEntry {
+ public:
+  TextEntry(const shared_map<K, std::string>& map, K key) : map_(map), key_(std::move(key)) {}
+  const TextEntry& operator=(std::string_view text) const {
+    map_.insert_or_assign(key_, text);
+    return *this;
+  }
+  const TextEntry& operator+=(std::string_view text) const {
+    map_.with(key_, [&](std::string& value) { value += text; });
+    return *this;
+  }
+  /// A copy; an empty one where there was none, and then there is one.
+  std::string str() const {
+    return map_.with(key_, [](std::string& value) { return value; });
+  }
+  operator std::string() const { return str(); }
+  friend bool operator==(const TextEntry& entry, std::string_view text) { return entry.str() == text; }
+
+ private:
+  shared_map<K, std::string> map_;
+  K key_;
+};
+
+}  // namespace detail
+
 /// Example:
 ///
 ///     shared_map<std::string, int> count;
@@ -51,6 +92,9 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
   static_assert(detail::is_storable<K> && detail::is_storable<V>,
                 "multiproc: shared_map<K, V>: K and V have to be Shareable (trivially copyable, no pointer anywhere "
                 "inside), or std::string");
+  static_assert(
+      requires(const K& a, const K& b) { static_cast<bool>(a < b); },
+      "multiproc: shared_map<K, V>: K needs an operator<, which sorts the entries");
 
   using Key = detail::InStore<K>;
   using Mapped = detail::InStore<V>;
@@ -81,13 +125,20 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     using value_type = std::pair<KeyView, typename Mapped::Seen>;
     using reference = value_type;
     using difference_type = std::ptrdiff_t;
-    using iterator_category = std::input_iterator_tag;
+    using iterator_concept = std::forward_iterator_tag;
+    using iterator_category = std::input_iterator_tag;  // to algorithms that know no proxies
+
+    struct Arrow {
+      value_type entry;
+      value_type* operator->() noexcept { return &entry; }
+    };
 
     iterator() = default;
     value_type operator*() const {
       Node* const node = reinterpret_cast<Node*>(base_ + at_);
       return {node->key.view(base_), node->mapped.see(base_)};
     }
+    Arrow operator->() const { return {**this}; }
     iterator& operator++() {
       at_ = reinterpret_cast<Node*>(base_ + at_)->next;
       return *this;
@@ -105,6 +156,8 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     std::byte* base_ = nullptr;
     std::uint64_t at_ = 0;
   };
+
+  using const_iterator = iterator;
 
   /// An empty one. SystemError: no memory, no descriptor.
   explicit shared_map(SharedContainerOptions options = {}) : store_(kKind, options.max_bytes) {}
@@ -132,32 +185,37 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     const detail::Operation call(store_);
     const Spot spot = look_for(key);
     if (spot.hit == 0) return std::nullopt;
-    return V(node(spot.hit)->mapped.view(store_.base()));
+    return V(value_of(spot.hit));
   }
   std::optional<V> get(KeyGiven key) const { return find(key); }
-  /// The same. std::out_of_range: there is none.
-  V at(KeyGiven key) const {
+  /// The same, const so that nobody writes into the copy: insert_or_assign(), with() and operator[] write.
+  /// std::out_of_range: there is none.
+  const V at(KeyGiven key) const {  // NOLINT(readability-const-return-type): see there
     std::optional<V> found = find(key);
-    if (!found) throw std::out_of_range("shared_map: there is no such key");
+    if (!found) throw std::out_of_range("shared_map: there is no key" + detail::named(key));
     return *std::move(found);
   }
 
   /// False: there is one already, and it stays as it is.
-  bool insert(KeyGiven key, MappedGiven value) {
-    return change([&](const detail::Operation& call) {
+  bool insert(KeyGiven key, MappedGiven value) const {
+    return detail::change(store_, [&](detail::Operation& call) {
       const Spot spot = look_for(key);
       if (spot.hit == 0) add(call, spot, key, value);
       return spot.hit == 0;
     });
   }
-  bool insert(const std::pair<const K, V>& entry) { return insert(entry.first, entry.second); }
+  bool insert(const std::pair<const K, V>& entry) const { return insert(entry.first, entry.second); }
   template <class... Args>
-  bool try_emplace(KeyGiven key, Args&&... args) {
+  bool try_emplace(KeyGiven key, Args&&... args) const {
+    return insert(key, V(std::forward<Args>(args)...));
+  }
+  template <class... Args>
+  bool emplace(KeyGiven key, Args&&... args) const {
     return insert(key, V(std::forward<Args>(args)...));
   }
   /// True: it was not there before.
-  bool insert_or_assign(KeyGiven key, MappedGiven value) {
-    return change([&](const detail::Operation& call) {
+  bool insert_or_assign(KeyGiven key, MappedGiven value) const {
+    return detail::change(store_, [&](detail::Operation& call) {
       const Spot spot = look_for(key);
       if (spot.hit == 0)
         add(call, spot, key, value);
@@ -167,16 +225,16 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     });
   }
   /// How many there were: 0 or 1.
-  std::size_t erase(KeyGiven key) {
-    return change([&](const detail::Operation& call) -> std::size_t {
+  std::size_t erase(KeyGiven key) const {
+    return detail::change(store_, [&](detail::Operation& call) -> std::size_t {
       const Spot spot = look_for(key);
       if (spot.hit == 0) return 0;
       take_out(call, spot.hit);
       return 1;
     });
   }
-  void clear() {
-    change([&](const detail::Operation& call) {
+  void clear() const {
+    detail::change(store_, [&](detail::Operation& call) {
       if (call.is_nested()) {
         while (root().first != 0) take_out(call, root().first);
         return;
@@ -188,19 +246,20 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
   }
 
   /// F(V&) of the value of `key`, V{} where there was none, under the lock; a copy of what F returns. When F throws,
-  /// the map is as before.
+  /// the map is as before. InvalidState: F erases that entry.
   template <class F>
-  auto with(KeyGiven key, F&& update) {
-    return change([&](const detail::Operation& call) {
-      Spot spot = look_for(key);
+  auto with(KeyGiven key, F&& update) const {
+    const shared_map self = *this;  // F may let *this name another one
+    return detail::change(self.store_, [&](detail::Operation& call) {
+      Spot spot = self.look_for(key);
       if constexpr (std::is_same_v<V, std::string>) {
-        std::string text = spot.hit == 0 ? std::string() : std::string(node(spot.hit)->mapped.view(store_.base()));
+        std::string text = spot.hit == 0 ? std::string() : std::string(self.value_of(spot.hit));
         const auto put_back = [&] {
-          spot = look_for(key);  // F may have used the map
+          spot = self.look_for(key);  // F may have used the map
           if (spot.hit == 0)
-            add(call, spot, key, text);
+            self.add(call, spot, key, text);
           else
-            node(spot.hit)->mapped.replace(call, text);
+            self.node(spot.hit)->mapped.replace(call, text);
         };
         if constexpr (std::is_void_v<std::invoke_result_t<F, std::string&>>) {
           std::forward<F>(update)(text);
@@ -211,28 +270,31 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
           return result;
         }
       } else {
-        if (spot.hit == 0) spot.hit = add(call, spot, key, V{});
-        V& value = node(spot.hit)->mapped.value;
+        if (spot.hit == 0) spot.hit = self.add(call, spot, key, V{});
+        V& value = self.node(spot.hit)->mapped.value;
         call.heap().keep(&value, sizeof value);
+        call.lend(spot.hit);
         return std::forward<F>(update)(value);
       }
     });
   }
   /// F(shared_map&) under the lock; a copy of what F returns. All calls in it happen together, or, when F throws or the
   /// process is killed, none of them; what is written through a reference from operator[] is not undone, that by
-  /// with(key, F) is. InvalidState: more than can be undone; do less at a time.
+  /// with(key, F) is. InvalidState: more than can be undone (see Limits); do less at a time.
   template <class F>
     requires std::is_invocable_v<F, shared_map&>
-  auto with(F&& changes) {
-    return change([&](const detail::Operation&) { return std::forward<F>(changes)(*this); });
+  auto with(F&& changes) const {
+    shared_map self = *this;
+    return detail::change_by_caller(store_, [&](detail::Operation&) { return std::forward<F>(changes)(self); });
   }
   RLock& get_lock() const noexcept { return store_.lock(); }
 
   /// F(key, value) for each under the lock, in order.
   template <class F>
   void for_each(F&& act) const {
-    const detail::Operation call(store_);
-    for (auto [key, value] : *this) act(key, std::as_const(value));
+    const shared_map self = *this;  // F may let *this name another one
+    const detail::Operation call(self.store_);
+    for (auto [key, value] : self) act(key, std::as_const(value));
   }
   std::map<K, V> to_map() const {
     std::map<K, V> copy;
@@ -242,15 +304,21 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
   }
 
   /// The value of `key`, V{} where there was none. Under get_lock(), for as long as the reference is used.
-  V& operator[](KeyGiven key)
+  V& operator[](KeyGiven key) const
     requires(!std::is_same_v<V, std::string>)
   {
     std::uint64_t found = 0;
-    change([&](const detail::Operation& call) {
+    detail::change(store_, [&](detail::Operation& call) {
       const Spot spot = look_for(key);
       found = spot.hit != 0 ? spot.hit : add(call, spot, key, V{});
     });
     return node(found)->mapped.value;
+  }
+  /// Of texts, to be assigned and read: each time under the lock.
+  detail::TextEntry<K> operator[](KeyGiven key) const
+    requires std::is_same_v<V, std::string>
+  {
+    return {*this, K(key)};
   }
   // Under get_lock(), for as long as the iterators are used.
   iterator begin() const noexcept {
@@ -271,7 +339,13 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
       3 + 16 * (std::is_same_v<K, std::string> ? 1 : 0) + 32 * (std::is_same_v<V, std::string> ? 1 : 0),
       {sizeof(Key), sizeof(Mapped)},
       std::max<std::size_t>(alignof(Node), 16),
-      (std::size_t{32} << 10) + 4 * detail::Journal::taken_by(sizeof(Node))};
+      detail::kJournalRoom + 4 * detail::Journal::taken_by(sizeof(Node)),
+      [](const detail::StoreHead& head) {
+        Root root;
+        std::memcpy(&root, head.root.data(), sizeof root);
+        const std::uint64_t last = head.heap.top - std::min<std::uint64_t>(head.heap.top, sizeof(Node));
+        return root.top <= last && root.first <= last && root.last <= last && root.size <= last / sizeof(Node);
+      }};
 
   struct Spot {
     std::uint64_t hit = 0;       // the node with this key
@@ -279,17 +353,15 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     std::uint64_t next = 0;      // and the one behind it
   };
 
-  explicit shared_map(const detail::Place& place) : store_(kKind, place) {
-    const detail::Operation call(store_);
-    const std::uint64_t size = store_.head().stamp.size - sizeof(Node);
-    if (root().top > size || root().first > size || root().last > size || root().size > size / sizeof(Node)) {
-      throw DecodeError("a shared_map was received whose memory is corrupt");
-    }
-  }
+  explicit shared_map(const detail::Place& place) : store_(kKind, place) {}
 
   Root& root() const noexcept { return *reinterpret_cast<Root*>(store_.head().root.data()); }
   Node* node(std::uint64_t at) const noexcept { return reinterpret_cast<Node*>(store_.base() + at); }
   KeyView key_of(std::uint64_t at) const noexcept { return std::as_const(node(at)->key).view(store_.base()); }
+
+  decltype(auto) value_of(std::uint64_t at) const noexcept {
+    return std::as_const(node(at)->mapped).view(store_.base());
+  }
 
   Spot look_for(KeyGiven key) const {
     Spot spot;
@@ -312,7 +384,7 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     if (word != value) call.set(word, value);
   }
 
-  std::uint64_t add(const detail::Operation& call, const Spot& spot, KeyGiven key, MappedGiven value) {
+  std::uint64_t add(const detail::Operation& call, const Spot& spot, KeyGiven key, MappedGiven value) const {
     const std::uint64_t at = call.heap().take(sizeof(Node));
     Node* const fresh = node(at);
     fresh->key.put(call, key);
@@ -358,7 +430,8 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     return at;
   }
 
-  void take_out(const detail::Operation& call, std::uint64_t at) {
+  void take_out(const detail::Operation& call, std::uint64_t at) const {
+    if (call.is_lent(at)) throw InvalidState("shared_map: an entry is erased within its own with(key, F)");
     Node* const gone = node(at);
     const KeyView key = key_of(at);
     call.heap().keep(&root(), sizeof(Root));
@@ -385,19 +458,6 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     gone->key.drop(call);
     gone->mapped.drop(call);
     call.heap().give(at, sizeof(Node));
-  }
-
-  template <class F>
-  auto change(F&& steps) const {
-    detail::Operation call(store_);
-    if constexpr (std::is_void_v<std::invoke_result_t<F, const detail::Operation&>>) {
-      steps(call);
-      call.commit();
-    } else {
-      auto result = steps(call);
-      call.commit();
-      return result;
-    }
   }
 
   detail::Store store_;

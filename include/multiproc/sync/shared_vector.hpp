@@ -3,17 +3,23 @@
 // multiproc/sync/shared_vector.hpp: a std::vector that threads and processes grow together.
 //
 // A shared_vector is a handle: copies name the same elements, a forked child has them, and it may be sent to any
-// process of this machine. Every call takes the vector's lock; get_lock() holds it over several. References and
+// process of this machine, also while somebody has its lock. It is as const as a pointer is: the elements can be
+// changed through a const one. Every call takes the vector's lock; get_lock() holds it over several. References and
 // iterators are good while the lock is held: another process's insertion may move the elements.
 //
 // Visibility  What was done to the vector before a call of another thread or process is visible to that call.
 // Death       A process that is killed in a call has done it or has not; what it had begun is undone by the next one
 //             that has the lock. No memory is lost. Writes through references are not undone.
-// Fork        A child that is forked within with() does not own the lock, and must not return from it.
-// Limits      max_bytes, 1 GiB unless told otherwise: address space, of which memory is taken as it is needed. One
-//             descriptor a vector. A held lock must not lose its last handle. T is aligned to a page at the most.
+// Fork        A child that is forked within with() does not own the lock: it waits for it as others do, and what it
+//             does on its way out of with() changes nothing.
+// Limits      max_bytes, 1 GiB unless told otherwise and at least 64 KiB: address space, of which memory is taken as it
+//             is needed. One descriptor a vector. A held lock must not lose its last handle. T is aligned to a page at
+//             the most. What moves or overwrites more than 1 MiB (an insertion, erasure or assignment; not push_back)
+//             needs its size a second time. One with() may overwrite 1 MiB of what was there before, some 40000
+//             elements one by one, and add as many as it likes. Memory that another process has written over is found
+//             where it can be, by DecodeError or InvalidState.
 // Cost        The lock, and the copy of what is overwritten. Inserting in the middle moves the rest, once to a new
-//             block when it is more than some KiB.
+//             block when it is more than 1 MiB.
 // Stands on   sync/rlock.hpp, shm/heap.hpp.
 #pragma once
 
@@ -22,11 +28,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <new>
 #include <ranges>
-#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -40,10 +46,21 @@
 
 namespace multiproc {
 
-/// The most that a container may grow to; 0: 1 GiB, or less where the limits of this process are lower.
+/// The most that a container may grow to; 0: 1 GiB, or less where the limits of this process are lower. Less than 64
+/// KiB counts as 64 KiB. Unsupported: more than any machine has.
 struct SharedContainerOptions {
   std::size_t max_bytes = 0;
 };
+
+template <class T>
+class shared_vector;
+
+namespace detail {
+template <class T>
+inline constexpr bool is_shared_vector = false;
+template <class T>
+inline constexpr bool is_shared_vector<shared_vector<T>> = true;
+}  // namespace detail
 
 /// Example:
 ///
@@ -69,6 +86,14 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
   shared_vector(std::initializer_list<T> elements, SharedContainerOptions options = {}) : shared_vector(options) {
     assign(elements);
   }
+  /// So many copies of `value`: T{} has to be said, for a number alone would stand where {.max_bytes = n} does.
+  shared_vector(std::size_t elements, const T& value, SharedContainerOptions options = {}) : shared_vector(options) {
+    resize(elements, value);
+  }
+  template <std::input_iterator Iterator, std::sentinel_for<Iterator> End>
+  shared_vector(Iterator first, End last, SharedContainerOptions options = {}) : shared_vector(options) {
+    assign(std::ranges::subrange(std::move(first), std::move(last)));
+  }
   template <std::ranges::input_range Range>
     requires(!std::is_same_v<std::remove_cvref_t<Range>, shared_vector>) &&
             std::is_constructible_v<T, std::ranges::range_reference_t<Range>>
@@ -89,8 +114,8 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
     const detail::Operation call(store_);
     return static_cast<std::size_t>(buffer().capacity) / sizeof(T);
   }
-  void reserve(std::size_t elements) {
-    change([&](const detail::Operation& call) { buffer().reserve(call, bytes_of(elements)); });
+  void reserve(std::size_t elements) const {
+    detail::change(store_, [&](detail::Operation& call) { buffer().reserve(call, bytes_of(elements)); });
   }
 
   /// Copies, taken and put under the lock. std::out_of_range.
@@ -98,7 +123,7 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
     const detail::Operation call(store_);
     return *element(index);
   }
-  void set(std::size_t index, const T& value) {
+  void set(std::size_t index, const T& value) const {
     const T copy = value;
     with(index, [&](T& here) { here = copy; });
   }
@@ -107,17 +132,17 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
     return std::vector<T>(data(), data() + count());
   }
 
-  void push_back(const T& value) {
+  void push_back(const T& value) const {
     const T copy = value;
-    change([&](const detail::Operation& call) { std::construct_at(gap(call, count(), 0, 1), copy); });
+    detail::change(store_, [&](detail::Operation& call) { std::construct_at(gap(call, count(), 0, 1), copy); });
   }
   template <class... Args>
-  void emplace_back(Args&&... args) {
+  void emplace_back(Args&&... args) const {
     push_back(T(std::forward<Args>(args)...));
   }
   /// std::out_of_range: it is empty.
-  void pop_back() {
-    change([&](const detail::Operation& call) {
+  void pop_back() const {
+    detail::change(store_, [&](detail::Operation& call) {
       (void)element(0);
       gap(call, count() - 1, 1, 0);
     });
@@ -125,36 +150,36 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
 
   /// Before the element at `index`, or at the end. std::out_of_range.
   template <std::integral Index>
-  void insert(Index index, const T& value) {
+  void insert(Index index, const T& value) const {
     const T copy = value;
-    change([&](const detail::Operation& call) {
+    detail::change(store_, [&](detail::Operation& call) {
       std::construct_at(gap(call, position(static_cast<std::size_t>(index)), 0, 1), copy);
     });
   }
   /// Under get_lock(), as all that has iterators.
-  iterator insert(const_iterator before, const T& value) {
+  iterator insert(const_iterator before, const T& value) const {
     const auto index = static_cast<std::size_t>(before - data());
     insert(index, value);
     return data() + index;
   }
   template <std::integral Index>
-  void erase(Index index, std::size_t elements = 1) {
-    change([&](const detail::Operation& call) {
+  void erase(Index index, std::size_t elements = 1) const {
+    detail::change(store_, [&](detail::Operation& call) {
       const std::size_t first = position(static_cast<std::size_t>(index));
       if (elements > count() - first) detail::throw_out_of_range("shared_vector", first + elements - 1, count());
       gap(call, first, elements, 0);
     });
   }
-  iterator erase(const_iterator first, const_iterator last) {
+  iterator erase(const_iterator first, const_iterator last) const {
     const auto index = static_cast<std::size_t>(first - data());
     erase(index, static_cast<std::size_t>(last - first));
     return data() + index;
   }
-  iterator erase(const_iterator at) { return erase(at, at + 1); }
+  iterator erase(const_iterator at) const { return erase(at, at + 1); }
 
-  void resize(std::size_t elements, const T& value = T{}) {
+  void resize(std::size_t elements, const T& value = T{}) const {
     const T copy = value;
-    change([&](const detail::Operation& call) {
+    detail::change(store_, [&](detail::Operation& call) {
       const std::size_t before = count();
       if (elements < before)
         gap(call, elements, before - elements, 0);
@@ -162,34 +187,41 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
         std::uninitialized_fill_n(gap(call, before, 0, elements - before), elements - before, copy);
     });
   }
-  void clear() { resize(0); }
+  void clear() const { resize(0); }
 
   template <std::ranges::input_range Range>
     requires std::is_constructible_v<T, std::ranges::range_reference_t<Range>>
-  void assign(Range&& elements) {
-    std::vector<T> kept;
-    for (auto&& element : elements) kept.push_back(T(std::forward<decltype(element)>(element)));
-    replace_all(kept);
+  void assign(Range&& elements) const {
+    if constexpr (detail::is_shared_vector<std::remove_cvref_t<Range>>) {
+      assign(elements.to_vector());  // under its own lock
+    } else {
+      // std::vector<bool> has no elements that could be copied at once.
+      std::vector<std::conditional_t<std::is_same_v<T, bool>, unsigned char, T>> kept;
+      for (auto&& element : elements) kept.push_back(T(std::forward<decltype(element)>(element)));
+      replace_all(kept.data(), kept.size());
+    }
   }
-  void assign(std::initializer_list<T> elements) { replace_all({elements.begin(), elements.size()}); }
+  void assign(std::initializer_list<T> elements) const { replace_all(elements.begin(), elements.size()); }
 
-  /// F(T&) of one element under the lock; a copy of what F returns. When F throws, the element is as before.
-  /// std::out_of_range.
+  /// F(T&) of one element under the lock; a copy of what F returns. When F throws, the element is as before. F may read
+  /// the others and write single ones. std::out_of_range; InvalidState: F inserts or removes elements.
   template <class F>
-  auto with(std::size_t index, F&& update) {
-    return change([&](const detail::Operation& call) {
+  auto with(std::size_t index, F&& update) const {
+    return detail::change_by_caller(store_, [&](detail::Operation& call) {
       T* const here = element(index);
       call.heap().keep(here, sizeof(T));
+      call.lend(buffer().data);
       return std::forward<F>(update)(*here);
     });
   }
   /// F(shared_vector&) under the lock; a copy of what F returns. All calls in it happen together, or, when F throws or
   /// the process is killed, none of them; what is written through a reference is not undone, that by set() and
-  /// with(index, F) is. InvalidState: more than can be undone; do less at a time.
+  /// with(index, F) is. InvalidState: more than can be undone (see Limits); do less at a time.
   template <class F>
     requires std::is_invocable_v<F, shared_vector&>
-  auto with(F&& changes) {
-    return change([&](const detail::Operation&) { return std::forward<F>(changes)(*this); });
+  auto with(F&& changes) const {
+    shared_vector self = *this;
+    return detail::change_by_caller(store_, [&](detail::Operation&) { return std::forward<F>(changes)(self); });
   }
   RLock& get_lock() const noexcept { return store_.lock(); }
 
@@ -203,13 +235,18 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
   T& back() const noexcept { return *(end() - 1); }
   T* data() const noexcept {
     store_.settle();
-    return reinterpret_cast<T*>(store_.base() + buffer().data);
+    const std::uint64_t at = buffer().data;
+    return at == 0 ? nullptr : reinterpret_cast<T*>(store_.base() + at);
   }
   T* begin() const noexcept { return data(); }
   T* end() const noexcept {
     T* const first = data();
     return first + count();
   }
+  const T* cbegin() const noexcept { return begin(); }
+  const T* cend() const noexcept { return end(); }
+  auto rbegin() const noexcept { return std::reverse_iterator<T*>(end()); }
+  auto rend() const noexcept { return std::reverse_iterator<T*>(begin()); }
 
   /// Do both name the same vector?
   friend bool operator==(const shared_vector& a, const shared_vector& b) noexcept {
@@ -218,17 +255,16 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
 
  private:
   friend struct Travel<shared_vector>;
-  static constexpr detail::StoreKind kKind{1,
-                                           {sizeof(T), alignof(T)},
-                                           std::max<std::size_t>(alignof(T), 16),
-                                           (std::size_t{16} << 10) + 2 * detail::Journal::taken_by(sizeof(T))};
+  static constexpr detail::StoreKind kKind{
+      1,
+      {sizeof(T), alignof(T)},
+      std::max<std::size_t>(alignof(T), 16),
+      detail::kJournalRoom + 2 * detail::Journal::taken_by(sizeof(T)),
+      [](const detail::StoreHead& head) {
+        return reinterpret_cast<const detail::Buffer*>(head.root.data())->is_plausible(head.heap.top, sizeof(T));
+      }};
 
-  explicit shared_vector(const detail::Place& place) : store_(kKind, place) {
-    const detail::Operation call(store_);
-    if (!buffer().is_plausible(store_.head().stamp.size, sizeof(T))) {
-      throw DecodeError("a shared_vector was received whose memory is corrupt");
-    }
-  }
+  explicit shared_vector(const detail::Place& place) : store_(kKind, place) {}
 
   detail::Buffer& buffer() const noexcept { return *reinterpret_cast<detail::Buffer*>(store_.head().root.data()); }
   std::size_t count() const noexcept { return static_cast<std::size_t>(buffer().size) / sizeof(T); }
@@ -240,37 +276,29 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
     if (index > count()) detail::throw_out_of_range("shared_vector", index, count());
     return index;
   }
-  // Too many for any memory is more than any segment has.
-  static std::size_t bytes_of(std::size_t elements) noexcept {
-    return elements > std::numeric_limits<std::size_t>::max() / 4 / sizeof(T)
-               ? std::numeric_limits<std::size_t>::max() / 4
-               : elements * sizeof(T);
+  static std::size_t bytes_of(std::size_t elements) {
+    constexpr auto kMost = static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / sizeof(T);
+    if (elements > kMost) detail::throw_too_many("shared_vector", elements);
+    return elements * sizeof(T);
   }
   T* gap(const detail::Operation& call, std::size_t at, std::size_t removed, std::size_t inserted) const {
     return reinterpret_cast<T*>(buffer().splice(call, bytes_of(at), bytes_of(removed), bytes_of(inserted)));
   }
-  void replace_all(std::span<const T> elements) {
-    change([&](const detail::Operation& call) {
-      T* const to = gap(call, 0, count(), elements.size());
-      std::uninitialized_copy(elements.begin(), elements.end(), to);
+  template <class From>
+  void replace_all(const From* elements, std::size_t number) const {
+    detail::change(store_, [&](detail::Operation& call) {
+      std::uninitialized_copy_n(elements, number, gap(call, 0, count(), number));
     });
-  }
-
-  template <class F>
-  auto change(F&& steps) const {
-    detail::Operation call(store_);
-    if constexpr (std::is_void_v<std::invoke_result_t<F, const detail::Operation&>>) {
-      steps(call);
-      call.commit();
-    } else {
-      auto result = steps(call);
-      call.commit();
-      return result;
-    }
   }
 
   detail::Store store_;
 };
+
+template <std::ranges::input_range Range>
+  requires(!detail::is_shared_vector<std::remove_cvref_t<Range>>)
+explicit shared_vector(Range&&, SharedContainerOptions = {}) -> shared_vector<std::ranges::range_value_t<Range>>;
+template <std::input_iterator Iterator, std::sentinel_for<Iterator> End>
+shared_vector(Iterator, End, SharedContainerOptions = {}) -> shared_vector<std::iter_value_t<Iterator>>;
 
 template <class T>
 struct Travel<shared_vector<T>> {

@@ -10,9 +10,12 @@
 
 namespace multiproc::detail {
 
+class Operation;
+
 struct OperationUnderWay {
   const void* what;
   const OperationUnderWay* outer;
+  Operation* operation = nullptr;  // where it is one of a growing container
 };
 
 /// The innermost of the calling thread. Empty in a forked child, which owns none of its parent's locks.
@@ -29,14 +32,22 @@ inline bool is_under_way(const void* what) noexcept {
 /// On the stack, for as long as the change takes.
 class UnderWay {
  public:
-  explicit UnderWay(const void* what) noexcept : entry_{what, innermost_operation} { innermost_operation = &entry_; }
-  ~UnderWay() { innermost_operation = entry_.outer; }
-  /// Whether it is part of a change of the same thing.
-  bool is_nested_in_same() const noexcept {
+  explicit UnderWay(const void* what, Operation* operation = nullptr) noexcept
+      : entry_{what, innermost_operation, operation} {
+    innermost_operation = &entry_;
+  }
+  ~UnderWay() {
+    if (is_ours()) innermost_operation = entry_.outer;
+  }
+  /// False in a child that was forked meanwhile: the change, and its lock, are the parent's.
+  bool is_ours() const noexcept { return innermost_operation == &entry_; }
+  /// The first of the changes of the same thing that it is a part of, if there is one.
+  const OperationUnderWay* outermost_of_same() const noexcept {
+    const OperationUnderWay* found = nullptr;
     for (const auto* each = entry_.outer; each != nullptr; each = each->outer) {
-      if (each->what == entry_.what) return true;
+      if (each->what == entry_.what) found = each;
     }
-    return false;
+    return found;
   }
   UnderWay(const UnderWay&) = delete;
   UnderWay& operator=(const UnderWay&) = delete;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include <multiproc/shm/heap.hpp>
 #include <multiproc/shm/layout.hpp>
@@ -63,6 +64,19 @@ struct InStore<std::string> {
     return {reinterpret_cast<const char*>(base + block), static_cast<std::size_t>(size)};
   }
 };
+
+/// How an error names a key, where it can be printed.
+template <class Key>
+std::string named(const Key& key) {
+  if constexpr (std::is_convertible_v<const Key&, std::string_view>)
+    return " \"" + std::string(key) + '"';
+  else if constexpr (std::is_same_v<Key, char>)
+    return std::string(" '") + key + '\'';
+  else if constexpr (std::is_arithmetic_v<Key>)
+    return ' ' + std::to_string(key);
+  else
+    return " like this";
+}
 
 template <class T>
 inline constexpr bool is_storable = Shareable<T>;
