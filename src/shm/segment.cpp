@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cerrno>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -121,17 +120,17 @@ std::vector<std::shared_ptr<Segment>> take_idle(std::vector<std::shared_ptr<Segm
 }  // namespace
 
 std::shared_ptr<Segment> Segment::make(std::size_t size, const char* label) {
+  const std::string object = "shared memory of " + std::to_string(size) + " bytes";
   os::Result<os::Fd> memory = os::make_memory(label, size);
   if (!memory && (memory.error() == EPERM || memory.error() == ENOSYS)) {
-    auto mapping = os::map_inheritable(size).or_throw("shared memory of " + std::to_string(size) + " bytes");
-    return std::make_shared<Segment>(os::Fd{}, std::move(mapping));
+    return std::make_shared<Segment>(os::Fd{}, os::map_inheritable(size).or_throw(object));
   }
-  const std::string object = "shared memory of " + std::to_string(size) + " bytes";
   if (!memory) os::throw_failure(memory.failure(), object, memory_remedy(memory.error()));
   os::Fd fd = std::move(memory).value();
-  os::Mapping mapping = os::map_shared(fd.get(), size).or_throw(object);
+  os::Result<os::Mapping> mapping = os::map_shared(fd.get(), size);
+  if (!mapping) os::throw_failure(mapping.failure(), object, memory_remedy(mapping.error()));
   const os::MemoryInfo info = os::look_at_memory(fd.get()).or_throw(object);
-  auto segment = std::make_shared<Segment>(std::move(fd), std::move(mapping));
+  auto segment = std::make_shared<Segment>(std::move(fd), std::move(mapping).value());
   const os::ForkLock lock(mutex);
   registry().known.push_back({info, segment});
   return segment;
@@ -196,7 +195,8 @@ std::shared_ptr<Segment> Segment::adopt(os::Fd memory) {
     if (home != pid_home()) {
       let_go.push_back(std::move(segment));
       throw DecodeError(
-          "received a shared object of another pid namespace: owners of locks are known by their thread ids, which mean "
+          "received a shared object of another pid namespace: owners of locks are known by their thread ids, which "
+          "mean "
           "others here. Share it among processes of one namespace (docker run --pid)");
     }
     all.adopted.push_back(segment);

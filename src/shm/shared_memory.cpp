@@ -48,13 +48,7 @@ std::string called(const std::string& name) {
 
 SharedMemory SharedMemory::anonymous(std::size_t size) {
   require_size(size);
-  try {
-    return {detail::Segment::make(size, "multiproc"), {}};
-  } catch (const SystemError& refused) {
-    const std::string remedy = detail::memory_remedy(refused.code().value());
-    if (remedy.empty()) throw;
-    throw SystemError(refused.code().value(), std::string(refused.what()) + ". " + remedy);
-  }
+  return {detail::Segment::make(size, "multiproc"), {}};
 }
 
 SharedMemory SharedMemory::sparse(std::size_t size) {

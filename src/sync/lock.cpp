@@ -2,11 +2,14 @@
 
 #include <multiproc/sync/lock.hpp>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <string>
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/result.hpp>
+#include <multiproc/sync/parking.hpp>
 
 namespace multiproc::detail {
 
@@ -31,6 +34,13 @@ Shared<os::RobustMutex> make_mutex() {
   }
 }
 
+// An owner that waits for itself, until the deadline.
+static Acquired wait_in_vain(Deadline deadline) {
+  const std::atomic<std::uint32_t> word{0};
+  while (!deadline.passed()) park(word, 0, deadline);
+  return Acquired::timed_out;
+}
+
 // No spinning before the sleep: with spinners the lock goes to another core at every turn, and what it guards with it.
 Acquired finish_lock(os::RobustMutex& mutex, os::LockOutcome outcome, Deadline deadline, const char* name) {
   if (outcome == os::LockOutcome::busy) outcome = mutex.lock(deadline);
@@ -38,6 +48,9 @@ Acquired finish_lock(os::RobustMutex& mutex, os::LockOutcome outcome, Deadline d
     case os::LockOutcome::clean: return Acquired::clean;
     case os::LockOutcome::owner_died: return Acquired::owner_died;
     case os::LockOutcome::busy: return Acquired::timed_out;
+    case os::LockOutcome::mine:
+      if (!deadline.is_never()) return wait_in_vain(deadline);
+      [[fallthrough]];
     default: refuse(outcome, name);
   }
 }

@@ -32,11 +32,11 @@ using support::KillAt;
 using support::KillStep;
 
 // The segment that places are taken from, which stays. All processes of a test go on in it where their parent was, so
-// that it has to be rewound: the word behind its stamp says how much of it is used.
+// that it has to be rewound: the second word behind its stamp says how much of it is used.
 const Place first_place = take_place(1);
 
 std::atomic<std::uint64_t>& used_of_the_arena() {
-  auto* const at = first_place.segment->begin() + sizeof(multiproc::LayoutStamp);
+  auto* const at = first_place.segment->begin() + sizeof(multiproc::LayoutStamp) + sizeof(std::uint64_t);
   return *std::launder(reinterpret_cast<std::atomic<std::uint64_t>*>(at));
 }
 

@@ -35,13 +35,17 @@ const Semaphore nothing_there(0);
 const Event not_set;
 const BoundedSemaphore one_permit(1);
 
-// Leaves no room in the memory that small objects share, so that the next one needs new memory. That stays for the life
-// of the process, and with it a descriptor.
+// The memory that small objects share comes in pieces that grow to this.
+constexpr std::size_t kLargestArena = std::size_t{1} << 20;
+
+// Leaves no room in it, so that the next object needs a new piece. That stays for the life of the process, and with it
+// a descriptor.
 void fill_the_arena() {
   namespace detail = multiproc::detail;
   for (;;) {
     const detail::Place place = detail::take_place(multiproc::kCacheLine);
-    if (place.offset + multiproc::kCacheLine == place.segment->size()) return;
+    const std::size_t size = place.segment->size();
+    if (size == kLargestArena && place.offset + multiproc::kCacheLine == size) return;
   }
 }
 
@@ -57,7 +61,7 @@ void make_room() {
 template <class T>
 Sweep construction() {
   return {.calls = {"memfd_create", "fallocate", "fcntl", "mmap", "fstat"},
-          .object = "shared memory of 65536 bytes",
+          .object = "shared memory of 1048576 bytes",
           .before = fill_the_arena,
           .act = [] { const T made; }};
 }

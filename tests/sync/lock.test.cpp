@@ -220,14 +220,14 @@ TEST(LockTest, AWaitGoesOnUnderAStormOfSignals) {
   lock.unlock();
 }
 
-TEST(LockTest, AnOwnerThatTakesItAgainIsToldOfRLock) {
+TEST(LockTest, AnOwnerThatTakesItAgainForGoodIsToldOfRLock) {
   const Lock lock;
   lock.lock();
 
   for (const bool with_deadline : {false, true}) {
     try {
       if (with_deadline)
-        (void)lock.acquire(1h);
+        (void)lock.acquire(Deadline::never());
       else
         lock.lock();
       ADD_FAILURE() << "taken twice";
@@ -236,10 +236,25 @@ TEST(LockTest, AnOwnerThatTakesItAgainIsToldOfRLock) {
       EXPECT_NE(std::string(error.what()).find("RLock"), std::string::npos) << error.what();
     }
   }
-  EXPECT_FALSE(lock.try_lock());
 
   EXPECT_TRUE(lock.is_mine());
   lock.unlock();
+}
+
+TEST(LockTest, AnOwnerThatWaitsForItselfTimesOut) {
+  const Lock lock;
+  lock.lock();
+
+  const auto began = Clock::now();
+  EXPECT_EQ(lock.acquire(30ms), Acquired::timed_out);
+  EXPECT_FALSE(lock.try_lock_for(90ms));
+  EXPECT_GE(Clock::now() - began, 120ms);
+  EXPECT_EQ(lock.acquire(-1h), Acquired::timed_out);
+  EXPECT_EQ(lock.try_lock(), Acquired::timed_out);
+
+  EXPECT_TRUE(lock.is_mine());
+  lock.unlock();
+  EXPECT_TRUE(is_free(lock));
 }
 
 TEST(LockTest, IsReleasedByItsOwnerAlone) {

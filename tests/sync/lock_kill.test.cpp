@@ -203,6 +203,22 @@ TEST(RLockKillTest, Lock) {
   lock.run();
 }
 
+// The one before died with it, taken twice.
+TEST(RLockKillTest, LockFromTheDead) {
+  auto heir = steps<RLock>("RLock::lock from the dead");
+  heir.setup = [] {
+    State<RLock> state;
+    std::thread([&] {
+      (void)state.lock.lock();
+      (void)state.lock.lock();
+    }).join();
+    return state;
+  };
+  heir.operation = [](State<RLock>& state) { state.use(); };
+  heir.stages = {comes_after<RLock>()};
+  heir.run();
+}
+
 TEST(RLockKillTest, LockAgainAndUnlock) {
   auto again = steps<RLock>("RLock::lock again, unlock");
   again.prepare = [](State<RLock>& state) { (void)state.lock.lock(); };

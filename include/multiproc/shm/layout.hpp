@@ -3,7 +3,8 @@
 // multiproc/shm/layout.hpp: what may lie in memory that several processes see, and how it is stamped there.
 //
 // A mapping lies at another address in each process, so nothing in it may hold an address: no pointer, reference,
-// virtual function, and nothing that owns anything of its process. Shareable says so while compiling.
+// virtual function, and nothing that owns anything of its process. Shareable says so while compiling. An aggregate with
+// an anonymous union can't be looked into: name the union and specialise sendable_as_bytes for the aggregate.
 #pragma once
 
 #include <cstddef>

@@ -10,8 +10,11 @@
 // Death       A lock whose owner ends, by any end, is handed on at once, and the next owner is told: what the lock
 //             guards may be half done. Waiters that are killed are forgotten. An owner that is stopped keeps it.
 // Fork        A child that is forked while the lock is held does not own it: it waits for its parent like everybody
-//             else, and can't release it.
-// Limits      2048 locks held at once by one thread; the next is refused, for the kernel would not hand it on.
+//             else, and can't release it. So a child must not unwind past a guard that was made before the fork:
+//             leave it by _exit(2), or hold nothing where you fork.
+// Signals     A handler must not take it: it may have interrupted its owner. Event::set() is for handlers.
+// Limits      2048 locks held at once by one thread, of all kinds together; the next is refused, for the kernel would
+//             not hand it on. Owners are thread ids: everybody lives in one pid namespace.
 // Cost        No system call as long as nobody waits.
 // Stands on   os/robust_mutex.hpp, shm/segment.hpp.
 #pragma once
@@ -47,6 +50,7 @@ acquired::Acquired finish_try_lock(os::LockOutcome outcome, const char* name);
 /// How a lock was had, or that it was not: false when timed_out, true otherwise.
 ///   clean        like any other time
 ///   owner_died   the owner before us ended while it held the lock: look after what the lock guards
+/// Both are "true" and not equal to `true`: ask `if (acquired)`.
 using Acquired = detail::acquired::Acquired;
 
 /// Example:
@@ -67,19 +71,20 @@ class Lock {
   Acquired lock() const { return acquire(Deadline::never()); }
   Acquired acquire() const { return acquire(Deadline::never()); }
 
-  /// The same until the deadline: then `timed_out`. A deadline that has passed tries once.
-  Acquired acquire(Deadline deadline) const {
+  /// The same until the deadline: then `timed_out`. A deadline that has passed tries once. This thread owns it already:
+  /// `timed_out`, at the deadline, as for everybody else; without an end it is the error above.
+  [[nodiscard]] Acquired acquire(Deadline deadline) const {
     const os::LockOutcome outcome = mutex_->try_lock();
     if (outcome == os::LockOutcome::clean) [[likely]]
       return Acquired::clean;
     return detail::finish_lock(*mutex_, outcome, deadline, "Lock");
   }
   template <class Rep, class Period>
-  Acquired try_lock_for(const std::chrono::duration<Rep, Period>& from_now) const {
+  [[nodiscard]] Acquired try_lock_for(const std::chrono::duration<Rep, Period>& from_now) const {
     return acquire(Deadline(from_now));
   }
   template <class Clock, class Duration>
-  Acquired try_lock_until(const std::chrono::time_point<Clock, Duration>& at) const {
+  [[nodiscard]] Acquired try_lock_until(const std::chrono::time_point<Clock, Duration>& at) const {
     for (;;) {
       const auto now = Clock::now();
       if (now >= at) return acquire(Deadline::now());
@@ -88,8 +93,9 @@ class Lock {
     }
   }
 
-  /// Takes it if it is free. Also `timed_out` when this thread owns it already.
-  Acquired try_lock() const {
+  /// Takes it if it is free. Also `timed_out` when this thread owns it already: so std::lock() of two handles of one
+  /// lock tries for ever.
+  [[nodiscard]] Acquired try_lock() const {
     const os::LockOutcome outcome = mutex_->try_lock();
     if (outcome == os::LockOutcome::clean) [[likely]]
       return Acquired::clean;

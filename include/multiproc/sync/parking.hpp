@@ -4,7 +4,7 @@
 // wake-up costs, then they sleep.
 //
 // Spinning pays when the other side runs at the same time on another CPU, and is waste otherwise. So there is none
-// where this process has one CPU, and elsewhere it grows and shrinks with its success.
+// where this process had one CPU when it began to wait, and elsewhere it grows and shrinks with its success.
 //
 // Death       A sleep lasts 50 ms at most; then the caller looks for itself. So nobody hangs who should have been woken
 //             by a process that was killed after its change to the word and before its call, or together with a sleeper

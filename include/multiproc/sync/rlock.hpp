@@ -9,7 +9,8 @@
 // Visibility  What an owner did before its last release is visible to the owner after it.
 // Death       An RLock whose owner ends is handed on at once, however often it had been taken; the next owner is told
 //             and has taken it once. Waiters that are killed are forgotten.
-// Fork        A child that is forked while the lock is held does not own it.
+// Fork        A child that is forked while the lock is held does not own it, nor may unwind past its guards.
+// Limits      Those of Lock; however often it is taken, it counts as one of its thread's 2048.
 // Stands on   sync/lock.hpp.
 #pragma once
 
@@ -55,7 +56,7 @@ class RLock {
   Acquired acquire() const { return acquire(Deadline::never()); }
 
   /// The same until the deadline: then `timed_out`. A deadline that has passed tries once.
-  Acquired acquire(Deadline deadline) const {
+  [[nodiscard]] Acquired acquire(Deadline deadline) const {
     const os::LockOutcome outcome = state_->mutex.try_lock();
     if (outcome == os::LockOutcome::clean) [[likely]] {
       state_->depth = 1;
@@ -64,11 +65,11 @@ class RLock {
     return detail::finish_rlock(*state_, outcome, deadline);
   }
   template <class Rep, class Period>
-  Acquired try_lock_for(const std::chrono::duration<Rep, Period>& from_now) const {
+  [[nodiscard]] Acquired try_lock_for(const std::chrono::duration<Rep, Period>& from_now) const {
     return acquire(Deadline(from_now));
   }
   template <class Clock, class Duration>
-  Acquired try_lock_until(const std::chrono::time_point<Clock, Duration>& at) const {
+  [[nodiscard]] Acquired try_lock_until(const std::chrono::time_point<Clock, Duration>& at) const {
     for (;;) {
       const auto now = Clock::now();
       if (now >= at) return acquire(Deadline::now());
@@ -76,7 +77,7 @@ class RLock {
       if (acquired != Acquired::timed_out) return acquired;
     }
   }
-  Acquired try_lock() const { return acquire(Deadline::now()); }
+  [[nodiscard]] Acquired try_lock() const { return acquire(Deadline::now()); }
 
   /// Gives back one taking. InvalidState: another thread owns it, or nobody.
   void unlock() const {

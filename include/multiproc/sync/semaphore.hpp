@@ -77,13 +77,13 @@ class Semaphore {
   void acquire() const { (void)acquire(Deadline::never()); }
 
   /// The same until the deadline. False: nothing was taken. A deadline that has passed tries once.
-  bool acquire(Deadline deadline) const {
+  [[nodiscard]] bool acquire(Deadline deadline) const {
     if (try_acquire()) [[likely]]
       return true;
     return state_->wait(deadline);
   }
 
-  bool try_acquire() const noexcept {
+  [[nodiscard]] bool try_acquire() const noexcept {
     std::uint32_t word = state_->word.load(std::memory_order_relaxed);
     while ((word & detail::SemaphoreState::kCount) != 0) {
       if (state_->word.compare_exchange_weak(word, word - 1, std::memory_order_acquire, std::memory_order_relaxed)) {
