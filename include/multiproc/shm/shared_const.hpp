@@ -8,11 +8,11 @@
 //
 // T is Shareable, or a contiguous range of Shareables that is not itself one: vector, string, span, boost's vectors. Of
 // a range the elements are kept, and it reads like a std::span<const Element>, which get() gives; of a string get()
-// gives the std::string_view.
+// gives the std::string_view. A string literal is an array, with its terminating zero: give a std::string_view.
 //
 // Every process maps the one copy read-only, its builder too, and the kernel refuses any other mapping of it: a stray
-// write is a SIGSEGV where it happens and never another process's wrong number. No lock is
-// needed, in any number of threads and processes. A handle is copied like a shared_ptr and is never empty.
+// write is a SIGSEGV where it happens and never another process's wrong number. No lock is needed, in any number of
+// threads and processes. A handle is copied like a shared_ptr and is never empty.
 //
 // Fork, send  Forked children have it. It is sent as descriptor and size; a handle that arrives maps it anew.
 // Death       The memory goes with the last process that has it. The death of the builder changes nothing.
