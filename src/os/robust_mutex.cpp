@@ -74,8 +74,8 @@ static int lock_until(pthread_mutex_t* mutex, Deadline deadline) noexcept {
       ::clock_nanosleep(CLOCK_MONOTONIC, 0, &kMoment, nullptr);
     }
   }
-  const auto until = deadline.as_monotonic();
-  return ::pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &*until);
+  const auto until = deadline.as_monotonic().value_or(std::timespec{});  // never without an end: see kLook
+  return ::pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
 }
 
 LockOutcome RobustMutex::lock(Deadline deadline) noexcept {

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <charconv>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -91,6 +92,25 @@ bool is_held_elsewhere(const std::string& file) {
   return false;
 }
 
+// "name.<pid>" or "name.<pid>.<number>", of a process that lives and is neither this one nor one of its own.
+bool belongs_to_a_stranger(const std::string& file) {
+  std::string rest = fs::path(file).filename().string();
+  for (int ending = 0; ending < 2; ++ending) {
+    const std::size_t dot = rest.rfind('.');
+    if (dot == std::string::npos) return false;
+    int pid = std::atoi(rest.c_str() + dot + 1);
+    rest.resize(dot);
+    if (pid <= 1 || !fs::exists("/proc/" + std::to_string(pid))) continue;
+    while (pid > 1 && pid != ::getpid()) {
+      const std::string stat = text_of("/proc/" + std::to_string(pid) + "/stat");
+      const std::size_t name_end = stat.rfind(')');  // "pid (name) state parent ..."
+      pid = name_end == std::string::npos ? 0 : std::atoi(stat.c_str() + name_end + 4);
+    }
+    if (pid != ::getpid()) return true;
+  }
+  return false;
+}
+
 class LeakGuard : public testing::EmptyTestEventListener {
  public:
   void OnTestStart(const testing::TestInfo&) override { before_ = Census::take(); }
@@ -143,7 +163,8 @@ std::vector<std::string> differences(const Census& before, const Census& after) 
     if (!before.threads.contains(tid)) found.push_back("thread " + std::to_string(tid) + " still runs: " + name);
   }
   for (const auto& name : after.shm_names) {
-    if (!before.shm_names.contains(name) && !is_held_elsewhere(name)) found.push_back("shared memory is left: " + name);
+    if (before.shm_names.contains(name) || is_held_elsewhere(name) || belongs_to_a_stranger(name)) continue;
+    found.push_back("shared memory is left: " + name);
   }
   return found;
 }

@@ -138,14 +138,13 @@ consteval auto why_unshareable() {
     return first_unshareable_or<T>(MemberTypes<T>{});
 }
 
-/// True for a Shareable T; for another the compiler prints what is the matter.
+/// Compiles; for a T that is not Shareable the compiler prints what is the matter, before it comes to a static_assert
+/// of the caller's.
 template <class T>
-consteval bool explain_shareable() {
-  if constexpr (is_shareable<std::remove_cv_t<T>>()) {
-    return true;
-  } else {
+constexpr auto explain_shareable() {
+  if constexpr (!is_shareable<std::remove_cv_t<T>>()) {
     using Found = decltype(why_unshareable<std::remove_cv_t<T>>());
-    return NotShareable<std::remove_cv_t<T>, typename Found::offender, Found::reason>::value;
+    return NotShareable<std::remove_cv_t<T>, typename Found::offender, Found::reason>();
   }
 }
 

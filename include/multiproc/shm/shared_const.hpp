@@ -92,7 +92,8 @@ struct ViewOf<T> {
 /// Of one value.
 template <class T>
 class SharedConst {
-  static_assert(detail::explain_shareable<T>(),
+  using Explained = decltype(detail::explain_shareable<T>());
+  static_assert(Shareable<T>,
                 "multiproc: SharedConst<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside), or "
                 "a contiguous range of Shareables");
   static_assert(alignof(T) <= detail::kLeastPage, "multiproc: SharedConst<T>: T is aligned to more than a page");

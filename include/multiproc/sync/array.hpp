@@ -63,7 +63,8 @@ std::size_t count_of_array(const Place& place, std::size_t element_size, std::si
 ///     Process worker{[](Array<double> mine, std::size_t me) { mine[me] = work(); }, sums, me};
 template <class T>
 class Array {
-  static_assert(detail::explain_shareable<T>(),
+  using Explained = decltype(detail::explain_shareable<T>());
+  static_assert(Shareable<T>,
                 "multiproc: Array<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside)");
   static_assert(alignof(T) <= 4096, "multiproc: Array<T>: T is aligned to more than a page");
   static_assert(!std::is_const_v<T> && !std::is_volatile_v<T>, "multiproc: Array<T>: T is const or volatile");
@@ -173,11 +174,11 @@ class Array {
     }
   }
 
-  Array(detail::Place place, std::size_t count, Lock lock)
+  Array(detail::Place place, std::size_t count, const Lock& lock)
       : place_(std::move(place)),
         data_(reinterpret_cast<T*>(place_.address() + kElementsAt)),
         size_(count),
-        lock_(std::move(lock)) {}
+        lock_(lock) {}
 
   detail::Place place_;
   T* data_;

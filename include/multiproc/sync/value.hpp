@@ -112,7 +112,8 @@ template <class T>
 class Value {
   static_assert(!std::is_array_v<T>,
                 "multiproc: Value<T>: a C array can't be returned or assigned; use Array<Element>, or a std::array");
-  static_assert(detail::explain_shareable<T>(),
+  using Explained = decltype(detail::explain_shareable<T>());
+  static_assert(Shareable<T>,
                 "multiproc: Value<T>: T has to be Shareable (trivially copyable, no pointer anywhere inside)");
   static_assert(alignof(T) <= detail::kMostAligned, "multiproc: Value<T>: T is aligned to more than a page");
   static_assert(!std::is_const_v<T> && !std::is_volatile_v<T>, "multiproc: Value<T>: T is const or volatile");

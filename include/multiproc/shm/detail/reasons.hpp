@@ -146,7 +146,6 @@ struct NotShareable {
                 "multiproc: not Shareable: a handle belongs to its process; send it as an argument instead");
   static_assert(R != Unshareable::unknown,
                 "multiproc: not Shareable: a type of this kind can't lie in shared memory; use plain values");
-  static constexpr bool value = R == Unshareable::none;
 };
 
 #undef MULTIPROC_POINTER
