@@ -25,8 +25,11 @@
 #include <multiproc/sync/shared_vector.hpp>
 #include <multiproc/sync/value.hpp>
 
+#include <multiproc/ipc/connection.hpp>
 #include <multiproc/ipc/encode.hpp>
+#include <multiproc/ipc/pipe.hpp>
 #include <multiproc/ipc/sendable.hpp>
+#include <multiproc/ipc/wait.hpp>
 
 #include <multiproc/process/main_guard.hpp>
 #include <multiproc/process/print.hpp>

@@ -75,6 +75,7 @@ void Process::start() {
     running_.reset();
     throw;
   }
+  task_->let_go();
 }
 
 detail::Running& Process::running(const char* what) const {

@@ -100,6 +100,8 @@ class Process {
   ///   InvalidState      started already; or an implicit fork while several threads run.
   ///   Unsupported       a start method that this version does not have.
   ///
+  /// Target and arguments are the child's from then on: what this object kept of them is destroyed.
+  ///
   /// Flushes all stdio streams and the standard iostreams before. Blocks until the child is born, and its options are
   /// in force (fork), or until it has all it needs and is about to call the target (spawn).
   void start();

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -94,6 +95,10 @@ class Task {
 
   /// Calls it, once. What it throws comes through.
   virtual void run() = 0;
+
+  /// Destroys callable and arguments: the child has its own by now, and what waits for the last copy of one to go (the
+  /// end of a connection, say) must not wait for this one. Nothing else may be called afterwards.
+  virtual void let_go() noexcept = 0;
 
   /// Writes what maker() needs. Throws NotSendable, which names the part that can't travel, and what to do.
   virtual void encode(Encoder& out) const = 0;
@@ -177,19 +182,24 @@ class BoundTask final : public Task {
 
  public:
   template <class... Parts>
-  explicit BoundTask(std::in_place_t, Parts&&... parts) : parts_(std::forward<Parts>(parts)...) {}
+  explicit BoundTask(std::in_place_t, Parts&&... parts) : parts_(std::in_place, std::forward<Parts>(parts)...) {}
 
   void run() override {
-    std::apply([](F& target, Args&... args) { (void)std::invoke(std::move(target), hand_over(args)...); }, parts_);
+    std::apply([](F& target, Args&... args) { (void)std::invoke(std::move(target), hand_over(args)...); }, *parts_);
+  }
+
+  // Nothing is written where there is nothing to destroy: after a fork that would cost the copy of a page.
+  void let_go() noexcept override {
+    if constexpr (!std::is_trivially_destructible_v<Parts>) parts_.reset();
   }
 
   void encode([[maybe_unused]] Encoder& out) const override {
     if constexpr (kSendable) {
-      const F& target = std::get<0>(parts_);
+      const F& target = std::get<0>(*parts_);
       if constexpr (kPassage == Passage::as_code) encode_code(out, reinterpret_cast<const void*>(target));
       if constexpr (kPassage == Passage::as_copied_bytes) out(target.to_bytes());
       if constexpr (kPassage == Passage::as_value) out(target);
-      std::apply([&](const F&, const Args&... args) { (out(args), ...); }, parts_);
+      std::apply([&](const F&, const Args&... args) { (out(args), ...); }, *parts_);
     } else {
       if constexpr (kPassage == Passage::not_at_all) throw_target_cannot_travel(typeid(F));
       std::size_t position = 0;
@@ -226,7 +236,7 @@ class BoundTask final : public Task {
     }
   }
 
-  Parts parts_;
+  std::optional<Parts> parts_;
 };
 
 template <class F, class... Args>

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+
+#include "ipc/packet_channel.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <multiproc/error.hpp>
+#include <multiproc/ipc/connection.hpp>
+#include <multiproc/os/message.hpp>
+#include <multiproc/os/result.hpp>
+#include <multiproc/os/socket.hpp>
+
+#include "ipc/carrier.hpp"
+#include "ipc/refusals.hpp"
+
+namespace multiproc::detail {
+
+namespace {
+
+// The beginning of every packet.
+struct PacketHead {
+  static constexpr std::uint16_t kMagic = 0x706d;  // "mp"
+  static constexpr std::uint8_t kInBlock = 1;      // the first descriptor is a block, where the message lies
+  static constexpr std::uint8_t kCarried = 2;      // the other descriptors wait in a carrier, which is the last
+
+  std::uint64_t fingerprint = kRawBytes;
+  std::uint32_t fds = 0;  // of the message itself
+  std::uint16_t magic = kMagic;
+  std::uint8_t how = 0;
+  std::uint8_t unused = 0;
+};
+static_assert(sizeof(PacketHead) == 16);
+
+// Up to here a copy through the kernel costs no more than a block does.
+constexpr std::size_t kMostInPacket = std::size_t{32} << 10;
+constexpr std::size_t kMostFds = os::kMaxFdsPerMessage - 2;  // besides a block and a carrier
+
+// One for each thread; who needs another meanwhile gets it from the heap.
+thread_local std::unique_ptr<std::byte[]> spare_scratch;
+
+Scratch take_scratch() {
+  if (spare_scratch) return Scratch(spare_scratch.release());
+  return Scratch(new std::byte[kMostInPacket]);
+}
+
+[[noreturn]] void throw_no_message() {
+  throw DecodeError(
+      "what was received is no message of a Connection: somebody wrote to its descriptor by other means. The "
+      "connection can be used on");
+}
+
+}  // namespace
+
+void GiveScratchBack::operator()(std::byte* scratch) const noexcept {
+  std::unique_ptr<std::byte[]> mine(scratch);
+  if (!spare_scratch) spare_scratch = std::move(mine);
+}
+
+bool PacketChannel::make_room(Room& room, std::size_t size, Deadline deadline) {
+  if (size <= kMostInPacket) return true;
+  auto block = blocks_.take(size, socket(), deadline);
+  if (!block) return false;
+  room.block = std::move(*block);
+  return true;
+}
+
+// `block`: the message lies there, and the parts have gone into it.
+bool PacketChannel::send_packet(const Outgoing& message, const Block* block, std::size_t size, Deadline deadline) {
+  PacketHead head;
+  head.fingerprint = message.fingerprint;
+  head.fds = static_cast<std::uint32_t>(message.fds.size());
+  std::array<int, os::kMaxFdsPerMessage> fds;
+  std::size_t count = 0;
+  if (block != nullptr) {
+    head.how |= PacketHead::kInBlock;
+    fds[count++] = block->segment()->fd();
+  }
+  os::Fd carrier;
+  if (message.fds.size() > kMostFds) {
+    head.how |= PacketHead::kCarried;
+    carrier = load_carrier(message.fds);
+    fds[count++] = carrier.get();
+  } else {
+    for (const os::Fd& fd : message.fds) fds[count++] = fd.get();
+  }
+
+  const std::uint64_t length = size;
+  std::array<std::span<const std::byte>, os::kMostParts> parts;
+  std::size_t used = 0;
+  parts[used++] = std::as_bytes(std::span(&head, 1));
+  if (block != nullptr) {
+    parts[used++] = std::as_bytes(std::span(&length, 1));
+  } else {
+    for (const auto& part : message.parts) parts[used++] = part;
+  }
+  const auto sent = os::send_message(socket(), std::span(parts).first(used), std::span(fds).first(count), deadline);
+  if (!sent) {
+    if (sent.error() == ETIMEDOUT) return false;
+    refuse_send(sent.failure(), size);
+  }
+  return true;
+}
+
+bool PacketChannel::send(const Outgoing& message, Room* room, Deadline deadline) {
+  const std::size_t size = message.size();
+  Block block;
+  if (room != nullptr && room->block) {
+    const auto there = room->block.bytes();
+    // Unless what was encoded was more than its estimate, it is there already.
+    if (message.parts.size() == 1 && message.parts[0].data() == there.data()) {
+      if (!send_packet(message, &room->block, size, deadline)) return false;
+      room->block.release();
+      return true;
+    }
+    if (size <= there.size()) block = std::move(room->block);
+  }
+  if (size <= kMostInPacket) return send_packet(message, nullptr, size, deadline);
+  if (!block) {
+    auto taken = blocks_.take(size, socket(), deadline);
+    if (!taken) return false;
+    block = std::move(*taken);
+  }
+  std::byte* to = block.bytes().data();
+  for (const auto& part : message.parts) {
+    if (!part.empty()) std::memcpy(to, part.data(), part.size());
+    to += part.size();
+  }
+  if (!send_packet(message, &block, size, deadline)) return false;
+  block.release();
+  return true;
+}
+
+std::optional<std::size_t> PacketChannel::receive_into(std::span<std::byte> buffer, Message& message,
+                                                       Deadline deadline) {
+  PacketHead head;
+  message.scratch = take_scratch();
+  const std::span<std::byte> rest(message.scratch.get(), kMostInPacket);
+  // A block's length finds its place in the scratch memory, whatever the size of the buffer.
+  const bool is_direct = buffer.size() >= sizeof(std::uint64_t);
+  const std::array<std::span<std::byte>, 3> parts{std::as_writable_bytes(std::span(&head, 1)),
+                                                  is_direct ? buffer : std::span<std::byte>(), rest};
+  std::vector<os::Fd> fds;
+  const auto got = os::receive_message(socket(), parts, fds, deadline);
+  if (!got) {
+    if (got.error() == ETIMEDOUT) return std::nullopt;
+    refuse_receive(got.failure());
+  }
+  const os::Received& received = got.value();
+  if (received.size == 0) throw_end_of_stream();
+  if (received.size < sizeof head || head.magic != PacketHead::kMagic || received.cut) throw_no_message();
+  if (received.fds_cut) refuse_fds();
+
+  message.fingerprint = head.fingerprint;
+  std::size_t size = received.size - sizeof head;
+  const std::size_t in_buffer = is_direct ? std::min(size, buffer.size()) : 0;
+  const bool is_in_block = (head.how & PacketHead::kInBlock) != 0;
+  if (is_in_block) {
+    std::uint64_t length = 0;
+    if (size != sizeof length || fds.empty()) throw_no_message();
+    std::memcpy(&length, is_direct ? buffer.data() : rest.data(), sizeof length);
+    message.block = blocks_.receive(std::move(fds.front()));
+    fds.erase(fds.begin());
+    if (length > message.block.bytes().size()) throw_no_message();
+    size = static_cast<std::size_t>(length);
+    message.bytes = message.block.bytes().first(size);
+  }
+  if ((head.how & PacketHead::kCarried) != 0) {
+    if (fds.empty()) throw_no_message();
+    const os::Fd carrier = std::move(fds.front());
+    fds = unload_carrier(carrier, head.fds);
+  }
+  if (fds.size() != head.fds) throw_no_message();
+  message.fds = std::move(fds);
+
+  const bool is_raw = head.fingerprint == kRawBytes;
+  if (is_in_block) {
+    if (!is_raw || size > buffer.size()) return size;
+    if (size != 0) std::memcpy(buffer.data(), message.bytes.data(), size);
+  } else if (!is_raw || size > buffer.size() || !is_direct) {
+    // Whole, in one place.
+    if (in_buffer != 0) {
+      if (size - in_buffer > kMostInPacket - in_buffer) {
+        // More than any sender of ours puts into a packet.
+        throw_no_message();
+      }
+      std::memmove(rest.data() + in_buffer, rest.data(), size - in_buffer);
+      std::memcpy(rest.data(), buffer.data(), in_buffer);
+    }
+    message.bytes = rest.first(size);
+    if (is_raw && size <= buffer.size() && size != 0) std::memcpy(buffer.data(), message.bytes.data(), size);
+  }
+  return size;
+}
+
+std::optional<Message> PacketChannel::receive(Deadline deadline) {
+  std::optional<Message> message(std::in_place);
+  const auto size = receive_into({}, *message, deadline);
+  if (!size) return std::nullopt;
+  return message;
+}
+
+void PacketChannel::travel(Encoder& to) const {
+  to.attach(os::duplicate_fd(socket()).or_throw("a connection to be sent"));
+  to(receives(), sends());
+}
+
+std::unique_ptr<Channel> PacketChannel::arrive(Decoder& from) {
+  os::Fd socket = from.take_fd();
+  const bool receives = from.read<bool>();
+  const bool sends = from.read<bool>();
+  return std::make_unique<PacketChannel>(std::move(socket), receives, sends);
+}
+
+}  // namespace multiproc::detail
