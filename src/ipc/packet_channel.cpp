@@ -41,12 +41,15 @@ static_assert(sizeof(PacketHead) == 16);
 constexpr std::size_t kMostInPacket = std::size_t{32} << 10;
 constexpr std::size_t kMostFds = os::kMaxFdsPerMessage - 2;  // besides a block and a carrier
 
+// Up to here one copy more is cheaper than one range of bytes more in the kernel's call.
+constexpr std::size_t kSmall = 1024;
+
 // One for each thread; who needs another meanwhile gets it from the heap.
 thread_local std::unique_ptr<std::byte[]> spare_scratch;
 
 Scratch take_scratch() {
   if (spare_scratch) return Scratch(spare_scratch.release());
-  return Scratch(new std::byte[kMostInPacket]);
+  return Scratch(new std::byte[sizeof(PacketHead) + kMostInPacket]);
 }
 
 [[noreturn]] void throw_no_message() {
@@ -93,11 +96,23 @@ bool PacketChannel::send_packet(const Outgoing& message, const Block* block, std
   const std::uint64_t length = size;
   std::array<std::span<const std::byte>, os::kMostParts> parts;
   std::size_t used = 0;
-  parts[used++] = std::as_bytes(std::span(&head, 1));
-  if (block != nullptr) {
-    parts[used++] = std::as_bytes(std::span(&length, 1));
+  std::array<std::byte, sizeof head + kSmall> together;
+  const auto append = [&](std::span<const std::byte> part) {
+    if (!part.empty()) std::memcpy(together.data() + used, part.data(), part.size());
+    used += part.size();
+  };
+  if (block == nullptr && size <= kSmall) {
+    append(std::as_bytes(std::span(&head, 1)));
+    for (const auto& part : message.parts) append(part);
+    parts[0] = std::span(together).first(used);
+    used = 1;
   } else {
-    for (const auto& part : message.parts) parts[used++] = part;
+    parts[used++] = std::as_bytes(std::span(&head, 1));
+    if (block != nullptr) {
+      parts[used++] = std::as_bytes(std::span(&length, 1));
+    } else {
+      for (const auto& part : message.parts) parts[used++] = part;
+    }
   }
   const auto sent = os::send_message(socket(), std::span(parts).first(used), std::span(fds).first(count), deadline);
   if (!sent) {
@@ -138,62 +153,59 @@ bool PacketChannel::send(const Outgoing& message, Room* room, Deadline deadline)
 
 std::optional<std::size_t> PacketChannel::receive_into(std::span<std::byte> buffer, Message& message,
                                                        Deadline deadline) {
-  PacketHead head;
   message.scratch = take_scratch();
-  const std::span<std::byte> rest(message.scratch.get(), kMostInPacket);
-  // A block's length finds its place in the scratch memory, whatever the size of the buffer.
-  const bool is_direct = buffer.size() >= sizeof(std::uint64_t);
-  const std::array<std::span<std::byte>, 3> parts{std::as_writable_bytes(std::span(&head, 1)),
-                                                  is_direct ? buffer : std::span<std::byte>(), rest};
-  std::vector<os::Fd> fds;
-  const auto got = os::receive_message(socket(), parts, fds, deadline);
+  std::byte* const scratch = message.scratch.get();
+  PacketHead head;
+  // A large buffer is filled by the kernel, what does not fit comes behind the head; the small one gets a copy.
+  const bool is_direct = buffer.size() > kSmall;
+  const std::array<std::span<std::byte>, 3> parts{std::span(scratch, sizeof head + (is_direct ? 0 : kMostInPacket)),
+                                                  is_direct ? buffer : std::span<std::byte>(),
+                                                  std::span(scratch + sizeof head, is_direct ? kMostInPacket : 0)};
+  const auto got = os::receive_message(socket(), std::span(parts).first(is_direct ? 3 : 1), message.fds, deadline);
   if (!got) {
     if (got.error() == ETIMEDOUT) return std::nullopt;
     refuse_receive(got.failure());
   }
   const os::Received& received = got.value();
   if (received.size == 0) throw_end_of_stream();
+  std::memcpy(&head, scratch, sizeof head);
   if (received.size < sizeof head || head.magic != PacketHead::kMagic || received.cut) throw_no_message();
   if (received.fds_cut) refuse_fds();
 
   message.fingerprint = head.fingerprint;
+  std::byte* const body = scratch + sizeof head;
   std::size_t size = received.size - sizeof head;
-  const std::size_t in_buffer = is_direct ? std::min(size, buffer.size()) : 0;
-  const bool is_in_block = (head.how & PacketHead::kInBlock) != 0;
-  if (is_in_block) {
+  if ((head.how & PacketHead::kInBlock) != 0) {
     std::uint64_t length = 0;
-    if (size != sizeof length || fds.empty()) throw_no_message();
-    std::memcpy(&length, is_direct ? buffer.data() : rest.data(), sizeof length);
-    message.block = blocks_.receive(std::move(fds.front()));
-    fds.erase(fds.begin());
+    if (size != sizeof length || message.fds.empty()) throw_no_message();
+    std::memcpy(&length, is_direct ? buffer.data() : body, sizeof length);
+    message.block = blocks_.receive(std::move(message.fds.front()));
+    message.fds.erase(message.fds.begin());
     if (length > message.block.bytes().size()) throw_no_message();
     size = static_cast<std::size_t>(length);
     message.bytes = message.block.bytes().first(size);
-  }
-  if ((head.how & PacketHead::kCarried) != 0) {
-    if (fds.empty()) throw_no_message();
-    const os::Fd carrier = std::move(fds.front());
-    fds = unload_carrier(carrier, head.fds);
-  }
-  if (fds.size() != head.fds) throw_no_message();
-  message.fds = std::move(fds);
-
-  const bool is_raw = head.fingerprint == kRawBytes;
-  if (is_in_block) {
-    if (!is_raw || size > buffer.size()) return size;
-    if (size != 0) std::memcpy(buffer.data(), message.bytes.data(), size);
-  } else if (!is_raw || size > buffer.size() || !is_direct) {
-    // Whole, in one place.
-    if (in_buffer != 0) {
-      if (size - in_buffer > kMostInPacket - in_buffer) {
-        // More than any sender of ours puts into a packet.
-        throw_no_message();
-      }
-      std::memmove(rest.data() + in_buffer, rest.data(), size - in_buffer);
-      std::memcpy(rest.data(), buffer.data(), in_buffer);
+  } else if (is_direct) {
+    const std::size_t in_buffer = std::min(size, buffer.size());
+    const bool is_there = head.fingerprint == kRawBytes && size == in_buffer;
+    if (!is_there) {  // whole, in one place
+      if (size > kMostInPacket) throw_no_message();
+      std::memmove(body + in_buffer, body, size - in_buffer);
+      std::memcpy(body, buffer.data(), in_buffer);
+      message.bytes = {body, size};
     }
-    message.bytes = rest.first(size);
-    if (is_raw && size <= buffer.size() && size != 0) std::memcpy(buffer.data(), message.bytes.data(), size);
+  } else {
+    message.bytes = {body, size};
+  }
+  if (head.fds != 0) [[unlikely]] {
+    if ((head.how & PacketHead::kCarried) != 0) {
+      if (message.fds.size() != 1) throw_no_message();
+      const os::Fd carrier = std::move(message.fds.front());
+      message.fds = unload_carrier(carrier, head.fds);
+    }
+  }
+  if (message.fds.size() != head.fds) throw_no_message();
+  if (!message.bytes.empty() && message.fingerprint == kRawBytes && size <= buffer.size()) {
+    std::memcpy(buffer.data(), message.bytes.data(), size);
   }
   return size;
 }

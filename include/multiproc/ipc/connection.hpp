@@ -140,6 +140,9 @@ class Connection {
     return send_parts(detail::kRawBytes, {&bytes, 1}, deadline);
   }
   void send_bytes(std::string_view text) const { send_bytes(std::as_bytes(std::span(text))); }
+  [[nodiscard]] bool send_bytes(std::string_view text, Deadline deadline) const {
+    return send_bytes(std::as_bytes(std::span(text)), deadline);
+  }
 
   /// The next message, which must be one of send_bytes(). BufferTooShort: it has more than `most` bytes. All else as
   /// recv().
