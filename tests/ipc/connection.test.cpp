@@ -152,11 +152,11 @@ TEST(ConnectionTest, MessagesKeepTheirBoundariesTheEmptyOneToo) {
 
 TEST(ConnectionTest, IntoABufferOfAnySize) {
   auto [a, b] = Pipe();
-  for (const std::size_t room : {std::size_t{0}, std::size_t{5}, std::size_t{1024}, std::size_t{1025}, kLarge,
-                                 std::size_t{1} << 20}) {
+  for (const std::size_t room :
+       {std::size_t{0}, std::size_t{5}, std::size_t{1024}, std::size_t{1025}, kLarge, std::size_t{1} << 20}) {
     std::vector<std::byte> buffer(room);
-    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{5}, std::size_t{1024},
-                                   std::size_t{1025}, std::size_t{32'768}, std::size_t{32'769}, kLarge}) {
+    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{5}, std::size_t{1024}, std::size_t{1025},
+                                   std::size_t{32'768}, std::size_t{32'769}, kLarge}) {
       const auto sent = pattern(size);
       a.send_bytes(sent);
       if (size <= room) {
