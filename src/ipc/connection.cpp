@@ -26,7 +26,7 @@ struct ConnectionMaker {
 
 namespace {
 
-[[noreturn]] void throw_mismatch(Message&& message, const std::string& text) {
+[[noreturn]] void throw_mismatch(Message& message, const std::string& text) {
   const std::size_t size = message.bytes.size();
   auto* const copy = static_cast<std::byte*>(std::malloc(std::max<std::size_t>(size, 1)));
   if (copy == nullptr) throw std::bad_alloc();
@@ -41,11 +41,11 @@ std::unique_ptr<Channel> Channel::arrive(Decoder& from) {
   return PacketChannel::arrive(from);
 }
 
-void throw_type_mismatch(Message&& message, std::string_view wanted) {
+void throw_type_mismatch(Message& message, std::string_view wanted) {
   const std::string text = "recv<" + std::string(wanted) + ">: the message that arrived is ";
-  throw_mismatch(std::move(message), message.fingerprint == kRawBytes
-                                         ? text + "one of send_bytes(): receive it by recv_bytes()"
-                                         : text + "of another type. It is in the exception: holds<T>(), get<T>()");
+  throw_mismatch(message, message.fingerprint == kRawBytes
+                              ? text + "one of send_bytes(): receive it by recv_bytes()"
+                              : text + "of another type. It is in the exception: holds<T>(), get<T>()");
 }
 
 }  // namespace detail
@@ -59,7 +59,7 @@ std::vector<std::byte> copy_of(std::span<const std::byte> bytes) {
 void require_raw(detail::Message& message) {
   if (message.fingerprint == detail::kRawBytes) return;
   detail::throw_mismatch(
-      std::move(message),
+      message,
       "recv_bytes: the message that arrived is a value, sent by send(). It is in the exception: holds<T>(), get<T>()");
 }
 
@@ -93,26 +93,16 @@ bool Connection::send_parts(std::uint64_t fingerprint, std::span<const std::span
   return sender().send({fingerprint, parts, {}}, nullptr, deadline);
 }
 
-std::optional<detail::Message> Connection::receive(Deadline deadline) const {
-  return receiver().receive(deadline);
-}
-
-detail::Message Connection::receive_one() const {
-  auto message = receive(Deadline::never());
-  if (!message) throw TimeoutError("recv: a wait without an end has ended");
-  return std::move(*message);
-}
-
 std::vector<std::byte> Connection::recv_bytes(std::size_t most) const {
   return recv_bytes(Deadline::never(), most).value();
 }
 
 std::optional<std::vector<std::byte>> Connection::recv_bytes(Deadline deadline, std::size_t most) const {
-  auto message = receive(deadline);
-  if (!message) return std::nullopt;
-  require_raw(*message);
-  if (message->bytes.size() > most) throw_too_short(message->bytes.size(), most, message->bytes);
-  return copy_of(message->bytes);
+  detail::Message message;
+  if (!receiver().receive(message, deadline)) return std::nullopt;
+  require_raw(message);
+  if (message.bytes.size() > most) throw_too_short(message.bytes.size(), most, message.bytes);
+  return copy_of(message.bytes);
 }
 
 std::size_t Connection::recv_bytes_into(std::span<std::byte> buffer) const {

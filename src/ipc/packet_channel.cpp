@@ -73,6 +73,26 @@ bool PacketChannel::make_room(Room& room, std::size_t size, Deadline deadline) {
   return true;
 }
 
+// Head and message in one piece.
+bool PacketChannel::send_small(const Outgoing& message, std::size_t size, Deadline deadline) {
+  PacketHead head;
+  head.fingerprint = message.fingerprint;
+  std::byte together[sizeof head + kSmall];
+  std::memcpy(together, &head, sizeof head);
+  std::size_t used = sizeof head;
+  for (const auto& part : message.parts) {
+    if (part.empty()) continue;
+    std::memcpy(together + used, part.data(), part.size());
+    used += part.size();
+  }
+  const std::span<const std::byte> packet(together, used);
+  const auto sent = os::send_message(socket(), {&packet, 1}, {}, deadline);
+  if (sent) [[likely]]
+    return true;
+  if (sent.error() == ETIMEDOUT) return false;
+  refuse_send(sent.failure(), size);
+}
+
 // `block`: the message lies there, and the parts have gone into it.
 bool PacketChannel::send_packet(const Outgoing& message, const Block* block, std::size_t size, Deadline deadline) {
   PacketHead head;
@@ -96,23 +116,11 @@ bool PacketChannel::send_packet(const Outgoing& message, const Block* block, std
   const std::uint64_t length = size;
   std::array<std::span<const std::byte>, os::kMostParts> parts;
   std::size_t used = 0;
-  std::array<std::byte, sizeof head + kSmall> together;
-  const auto append = [&](std::span<const std::byte> part) {
-    if (!part.empty()) std::memcpy(together.data() + used, part.data(), part.size());
-    used += part.size();
-  };
-  if (block == nullptr && size <= kSmall) {
-    append(std::as_bytes(std::span(&head, 1)));
-    for (const auto& part : message.parts) append(part);
-    parts[0] = std::span(together).first(used);
-    used = 1;
+  parts[used++] = std::as_bytes(std::span(&head, 1));
+  if (block != nullptr) {
+    parts[used++] = std::as_bytes(std::span(&length, 1));
   } else {
-    parts[used++] = std::as_bytes(std::span(&head, 1));
-    if (block != nullptr) {
-      parts[used++] = std::as_bytes(std::span(&length, 1));
-    } else {
-      for (const auto& part : message.parts) parts[used++] = part;
-    }
+    for (const auto& part : message.parts) parts[used++] = part;
   }
   const auto sent = os::send_message(socket(), std::span(parts).first(used), std::span(fds).first(count), deadline);
   if (!sent) {
@@ -124,6 +132,7 @@ bool PacketChannel::send_packet(const Outgoing& message, const Block* block, std
 
 bool PacketChannel::send(const Outgoing& message, Room* room, Deadline deadline) {
   const std::size_t size = message.size();
+  if (size <= kSmall && message.fds.empty()) return send_small(message, size, deadline);
   Block block;
   if (room != nullptr && room->block) {
     const auto there = room->block.bytes();
@@ -210,11 +219,8 @@ std::optional<std::size_t> PacketChannel::receive_into(std::span<std::byte> buff
   return size;
 }
 
-std::optional<Message> PacketChannel::receive(Deadline deadline) {
-  std::optional<Message> message(std::in_place);
-  const auto size = receive_into({}, *message, deadline);
-  if (!size) return std::nullopt;
-  return message;
+bool PacketChannel::receive(Message& message, Deadline deadline) {
+  return receive_into({}, message, deadline).has_value();
 }
 
 void PacketChannel::travel(Encoder& to) const {

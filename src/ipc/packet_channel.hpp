@@ -25,13 +25,14 @@ class PacketChannel final : public Channel {
 
   bool make_room(Room& room, std::size_t size, Deadline deadline) override;
   bool send(const Outgoing& message, Room* room, Deadline deadline) override;
-  std::optional<Message> receive(Deadline deadline) override;
+  bool receive(Message& message, Deadline deadline) override;
   std::optional<std::size_t> receive_into(std::span<std::byte> buffer, Message& message, Deadline deadline) override;
   void travel(Encoder& to) const override;
 
   static std::unique_ptr<Channel> arrive(Decoder& from);
 
  private:
+  bool send_small(const Outgoing& message, std::size_t size, Deadline deadline);
   bool send_packet(const Outgoing& message, const Block* block, std::size_t size, Deadline deadline);
 
   BlockPool blocks_;

@@ -68,6 +68,14 @@ Result<std::array<Fd, 2>> make_packet_pair() noexcept {
 
 Result<std::size_t> send_message(int socket, std::span<const std::span<const std::byte>> parts,
                                  std::span<const int> fds, Deadline deadline) noexcept {
+  if (parts.size() == 1 && fds.empty()) {  // send(2) is the quicker one
+    const auto sent = transfer(
+        "sendmsg", [&](int flags) { return ::send(socket, parts[0].data(), parts[0].size(), flags | MSG_NOSIGNAL); },
+        wait_writable, socket, deadline);
+    if (!sent && is_gone(sent.error())) [[unlikely]]
+      return Failure{"sendmsg", EPIPE};
+    return sent;
+  }
   iovec ranges[kMostParts];
   msghdr message{};
   message.msg_iov = ranges;
@@ -84,16 +92,9 @@ Result<std::size_t> send_message(int socket, std::span<const std::span<const std
     rights->cmsg_len = CMSG_LEN(fds.size_bytes());
     std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
   }
-  // send(2) is the quicker one where it will do.
-  const bool is_plain = fds.empty() && message.msg_iovlen == 1;
   const auto sent = transfer(
-      "sendmsg",
-      [&](int flags) {
-        flags |= MSG_NOSIGNAL;
-        return is_plain ? ::send(socket, ranges[0].iov_base, ranges[0].iov_len, flags)
-                        : ::sendmsg(socket, &message, flags);
-      },
-      wait_writable, socket, deadline);
+      "sendmsg", [&](int flags) { return ::sendmsg(socket, &message, flags | MSG_NOSIGNAL); }, wait_writable, socket,
+      deadline);
   if (!sent && is_gone(sent.error())) return Failure{"sendmsg", EPIPE};
   return sent;
 }

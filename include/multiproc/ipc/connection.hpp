@@ -122,14 +122,16 @@ class Connection {
   /// InvalidState: closed, or this end only sends.
   template <Sendable T>
   T recv() const {
-    return take<T>(receive_one());
+    detail::Message message;
+    (void)receiver().receive(message, Deadline::never());
+    return take<T>(message);
   }
   /// The same until the deadline; nullopt: it passed.
   template <Sendable T>
   std::optional<T> recv(Deadline deadline) const {
-    auto message = receive(deadline);
-    if (!message) return std::nullopt;
-    return std::optional<T>(take<T>(std::move(*message)));
+    detail::Message message;
+    if (!receiver().receive(message, deadline)) return std::nullopt;
+    return std::optional<T>(take<T>(message));
   }
 
   /// Sends these bytes as they are, of any number, 0 included.
@@ -197,16 +199,14 @@ class Connection {
   }
 
   template <class T>
-  static T take(detail::Message&& message) {
+  static T take(detail::Message& message) {
     if (message.fingerprint != type_fingerprint<T>()) [[unlikely]]
-      detail::throw_type_mismatch(std::move(message), detail::type_name<T>());
+      detail::throw_type_mismatch(message, detail::type_name<T>());
     return decode<T>(message.bytes, std::move(message.fds));
   }
 
   bool send_parts(std::uint64_t fingerprint, std::span<const std::span<const std::byte>> parts,
                   Deadline deadline) const;
-  std::optional<detail::Message> receive(Deadline deadline) const;
-  detail::Message receive_one() const;
   detail::Channel& any() const;
   detail::Channel& sender() const;
   detail::Channel& receiver() const;

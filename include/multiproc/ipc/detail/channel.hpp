@@ -98,7 +98,7 @@ struct Message {
   Block block;
 };
 
-[[noreturn]] void throw_type_mismatch(Message&& message, std::string_view wanted);
+[[noreturn]] void throw_type_mismatch(Message& message, std::string_view wanted);
 
 /// Carries messages between two ends. Used by any number of threads and forked children at once.
 class Channel {
@@ -119,8 +119,8 @@ class Channel {
   /// Sends it, as a whole or not at all. False: the deadline passed. What lies in the room's block goes as it is.
   virtual bool send(const Outgoing& message, Room* room, Deadline deadline) = 0;
 
-  /// The next message. Nothing: the deadline passed.
-  virtual std::optional<Message> receive(Deadline deadline) = 0;
+  /// The next message, into an empty one. False: the deadline passed.
+  virtual bool receive(Message& message, Deadline deadline) = 0;
 
   /// The same, which is one of send_bytes(), into `buffer`; how many bytes, which may be more than there was room for:
   /// then all of them are in `message`, as is every message of another kind.
