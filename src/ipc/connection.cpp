@@ -73,6 +73,10 @@ void require_raw(detail::Message& message) {
 
 detail::Channel& Connection::any() const {
   if (!channel_) throw InvalidState("Connection: it is closed, or was moved from");
+  if (channel_->socket() < 0) {
+    throw InvalidState(
+        "Connection: it was not given to this process, which was forked with other arguments: pass it as one");
+  }
   return *channel_;
 }
 
@@ -133,8 +137,10 @@ Pipe::Pipe(bool duplex) {
     (void)os::shut_down(ends[0].get(), true, false).or_throw("a pipe");
     (void)os::shut_down(ends[1].get(), false, true).or_throw("a pipe");
   }
-  first = detail::ConnectionMaker::make(std::make_unique<detail::PacketChannel>(std::move(ends[0]), true, duplex));
-  second = detail::ConnectionMaker::make(std::make_unique<detail::PacketChannel>(std::move(ends[1]), duplex, true));
+  const auto names = detail::EndName::make_pair();
+  using detail::PacketChannel;
+  first = detail::ConnectionMaker::make(std::make_unique<PacketChannel>(std::move(ends[0]), names[0], true, duplex));
+  second = detail::ConnectionMaker::make(std::make_unique<PacketChannel>(std::move(ends[1]), names[1], duplex, true));
 }
 
 }  // namespace multiproc

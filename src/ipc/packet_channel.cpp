@@ -225,14 +225,17 @@ bool PacketChannel::receive(Message& message, Deadline deadline) {
 
 void PacketChannel::travel(Encoder& to) const {
   to.attach(os::duplicate_fd(socket()).or_throw("a connection to be sent"));
-  to(receives(), sends());
+  to(name().connection, name().is_second, receives(), sends());
 }
 
 std::unique_ptr<Channel> PacketChannel::arrive(Decoder& from) {
   os::Fd socket = from.take_fd();
+  EndName name;
+  name.connection = from.read<std::uint64_t>();
+  name.is_second = from.read<bool>();
   const bool receives = from.read<bool>();
   const bool sends = from.read<bool>();
-  return std::make_unique<PacketChannel>(std::move(socket), receives, sends);
+  return std::make_unique<PacketChannel>(std::move(socket), name, receives, sends);
 }
 
 }  // namespace multiproc::detail

@@ -144,6 +144,7 @@ void tell_uncaught() noexcept {
 
 [[gnu::hot]] void live_forked(Task& task, const os::AllSignalsBlocked& blocked) noexcept {
   os::discard_streams();
+  task.leave_others();
   if constexpr (os::kThreadSanitizer) stop_exit_here();
   blocked.restore();
   run_target(task, end_forked);

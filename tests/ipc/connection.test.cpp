@@ -664,6 +664,117 @@ TEST_P(ConnectionInProcessesTest, CarriesHandlesAndLargeMessagesBothWays) {
   EXPECT_EQ(worker.exitcode(), 0);
 }
 
+void tell_of_the_end(const Connection& peer, const Connection& out) {
+  try {
+    (void)peer.recv<int>();
+  } catch (const EndOfStream&) {
+    out.send(std::string("the end"));
+  }
+}
+
+TEST_P(ConnectionInProcessesTest, AChildHoldsNoEndThatItsParentOrSiblingCloses) {
+  auto [first, firsts] = Pipe();
+  auto [second, seconds] = Pipe();
+  auto [in, out] = Pipe(false);
+  auto [more_in, more_out] = Pipe(false);
+  Process one{options(), tell_of_the_end, std::move(firsts), std::move(out)};
+  Process two{options(), tell_of_the_end, std::move(seconds), std::move(more_out)};
+  one.start();
+  two.start();
+
+  first.close();
+  EXPECT_EQ(in.recv<std::string>(), "the end");
+  one.join();
+  second.close();
+  EXPECT_EQ(more_in.recv<std::string>(), "the end");
+  two.join();
+}
+
+struct Ends {
+  std::vector<std::optional<Connection>> all;
+  std::map<int, std::pair<Connection, int>> more;
+};
+
+TEST_P(ConnectionInProcessesTest, WhatItWasGivenIsFoundWhereverItIs) {
+  auto [a, b] = Pipe();
+  auto [c, d] = Pipe();
+  auto [e, f] = Pipe();
+  Ends ends;
+  ends.all.emplace_back(std::nullopt);
+  ends.all.emplace_back(std::move(b));
+  ends.more.emplace(3, std::make_pair(std::move(d), 7));
+  Process worker{options(),
+                 [](const Ends& given, const std::unique_ptr<Connection>& last) {
+                   given.all[1]->send(1);
+                   given.more.at(3).first.send(2);
+                   last->send(3);
+                 },
+                 std::move(ends), std::make_unique<Connection>(std::move(f))};
+  worker.start();
+  EXPECT_EQ(a.recv<int>(), 1);
+  EXPECT_EQ(c.recv<int>(), 2);
+  EXPECT_EQ(e.recv<int>(), 3);
+  worker.join();
+  EXPECT_THROW((void)e.recv<int>(), EndOfStream);
+}
+
+TEST_P(ConnectionInProcessesTest, TheDeathOfTheParentIsAnEnd) {
+  auto [in, out] = Pipe(false);
+  os_test::PlainChild parent{[&, &in = in, &out = out] {
+    in.close();
+    auto [ours, theirs] = Pipe();
+    Process worker{options(), tell_of_the_end, std::move(theirs), std::move(out)};
+    worker.start();
+    ::raise(SIGKILL);
+  }};
+  (void)parent.wait();
+  out.close();
+  EXPECT_EQ(in.recv<std::string>(), "the end");
+  EXPECT_THROW((void)in.recv<int>(), EndOfStream);
+}
+
+const Connection* in_a_global = nullptr;
+
+TEST(ConnectionInForkedProcessesTest, OneThatItWasNotGivenIsClosedThere) {
+  auto [a, b] = Pipe();
+  auto [in, out] = Pipe(false);
+  in_a_global = &b;
+  Process child{{.start_method = multiproc::StartMethod::fork},
+                [](const Connection& told) {
+                  try {
+                    in_a_global->send(1);
+                  } catch (const InvalidState& error) {
+                    told.send(in_a_global->closed() ? std::string(error.what()) : "open");
+                  }
+                },
+                std::move(out)};
+  child.start();
+  EXPECT_NE(in.recv<std::string>().find("pass it as one"), std::string::npos);
+  child.join();
+  b.send(2);
+  EXPECT_EQ(a.recv<int>(), 2);
+}
+
+TEST(ConnectionInForkedProcessesTest, ALambdaWithCapturesHasAllButTheOppositeOfWhatItWasGiven) {
+  Pipe captured;
+  auto [a, b] = Pipe();
+  Process child{{.start_method = multiproc::StartMethod::fork},
+                [&captured, &a = a](const Connection& mine) {
+                  captured.second.send(a.closed());
+                  try {
+                    (void)mine.recv<int>();
+                  } catch (const EndOfStream&) {
+                    captured.second.send(true);
+                  }
+                },
+                std::move(b)};
+  child.start();
+  EXPECT_TRUE(captured.first.recv<bool>());
+  a.close();
+  EXPECT_TRUE(captured.first.recv<bool>());
+  child.join();
+}
+
 // Blocks that were under way when it died are the kernel's: a sender is never left waiting for them.
 TEST(ConnectionTest, AReceiverThatDiesWithBlocksDoesNotStopTheSender) {
   auto [a, b] = Pipe();

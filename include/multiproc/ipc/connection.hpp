@@ -18,11 +18,16 @@
 //             under way. A deadline bounds the whole call: when it has passed, nothing was sent and nothing is lost.
 // Death       A message has been sent as a whole or not at all, whenever its sender is killed. Who has died at the
 // other
-//             end leaves what it sent; after that recv() throws EndOfStream. An end is gone when nobody has it any
-//             more: a forked child has copies of all its parent's Connections, so close() the end that is not yours. A
-//             receiver that is killed takes with it the one message that it had begun to receive.
-// Fork, send  A forked child has copies that work. A Connection can be sent and be an argument of a Process: the
-//             receiver gets the same end. Process lets go of its arguments when it has started.
+//             end leaves what it sent; after that recv() throws EndOfStream. A receiver that is killed takes with it
+//             the one message that it had begun to receive.
+// Ends        An end is gone when no process has it any more. Process lets go of its arguments when it has started, so
+//             an end that was moved into it is the child's alone.
+// Fork        A forked child whose target is a function, or a lambda without captures, has the Connections among its
+//             arguments and no others, as a spawned one does: so it holds no end that its parent or a sibling may close
+//             or die with. Where that can't be told, for a lambda with captures, or an argument that can't be looked
+//             into, it has copies of all but the opposite ends of those it was given: close() there what is not yours.
+//             So has a child of fork(2) itself.
+// Send        A Connection can be sent: the receiver gets the same end, and the sender keeps it until it is closed.
 // Cost        One system call each way. Up to 32 KiB a message goes through the kernel's queue; a larger one through a
 //             block of shared memory that is used again, written once by the sender and read once by the receiver. An
 //             end keeps up to four such blocks, and up to 256 MiB, until it is closed.
@@ -162,9 +167,9 @@ class Connection {
   /// what is written to it or read from it by others tears the stream of messages.
   int fileno() const;
 
-  bool readable() const noexcept { return channel_ && channel_->receives(); }
-  bool writable() const noexcept { return channel_ && channel_->sends(); }
-  bool closed() const noexcept { return channel_ == nullptr; }
+  bool readable() const noexcept { return !closed() && channel_->receives(); }
+  bool writable() const noexcept { return !closed() && channel_->sends(); }
+  bool closed() const noexcept { return channel_ == nullptr || channel_->socket() < 0; }
 
   /// Lets go of this end; again: nothing. Not while another thread uses the object.
   void close() noexcept { channel_.reset(); }
@@ -172,6 +177,7 @@ class Connection {
  private:
   friend struct Travel<Connection>;
   friend struct detail::ConnectionMaker;
+  friend class detail::Given;
 
   explicit Connection(std::unique_ptr<detail::Channel> channel) noexcept : channel_(std::move(channel)) {}
 

@@ -21,6 +21,7 @@
 #include <typeinfo>
 #include <utility>
 
+#include <multiproc/ipc/detail/given.hpp>
 #include <multiproc/ipc/encode.hpp>
 #include <multiproc/ipc/sendable.hpp>
 
@@ -95,6 +96,9 @@ class Task {
 
   /// Calls it, once. What it throws comes through.
   virtual void run() = 0;
+
+  /// In a forked child, before run(): closes the Connections that it was not given. See Given. Async-signal-safe.
+  virtual void leave_others() const noexcept = 0;
 
   /// Destroys callable and arguments: the child has its own by now, and what waits for the last copy of one to go (the
   /// end of a connection, say) must not wait for this one. Nothing else may be called afterwards.
@@ -188,6 +192,15 @@ class BoundTask final : public Task {
     std::apply([](F& target, Args&... args) { (void)std::invoke(std::move(target), hand_over(args)...); }, *parts_);
   }
 
+  void leave_others() const noexcept override {
+    if (!Given::is_needed()) return;
+    Given given;
+    if constexpr (kPassage == Passage::as_value) given.look_into(std::get<0>(*parts_));
+    if constexpr (kPassage == Passage::as_copied_bytes || kPassage == Passage::not_at_all) given.note_unseen();
+    std::apply([&](const F&, const Args&... args) { (look_into_argument(given, args), ...); }, *parts_);
+    given.close_others();
+  }
+
   // Nothing is written where there is nothing to destroy: after a fork that would cost the copy of a page.
   void let_go() noexcept override {
     if constexpr (!std::is_trivially_destructible_v<Parts>) parts_.reset();
@@ -223,6 +236,11 @@ class BoundTask final : public Task {
  private:
   using Parts = std::tuple<F, Args...>;
   explicit BoundTask(Parts&& parts) : parts_(std::move(parts)) {}
+
+  template <class T>
+  static void look_into_argument([[maybe_unused]] Given& given, [[maybe_unused]] const T& argument) noexcept {
+    if constexpr (!std::is_same_v<T, Literal>) given.look_into(argument);
+  }
 
   static F decode_target([[maybe_unused]] Decoder& in) {
     if constexpr (kPassage == Passage::as_code) {

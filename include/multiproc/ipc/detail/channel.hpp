@@ -100,18 +100,32 @@ struct Message {
 
 [[noreturn]] void throw_type_mismatch(Message& message, std::string_view wanted);
 
-/// Carries messages between two ends. Used by any number of threads and forked children at once.
+/// Which end of which connection this is, among all that were ever made; the same in every process that has it.
+struct EndName {
+  std::uint64_t connection = 0;
+  bool is_second = false;
+
+  /// New names of two ends that are connected.
+  static std::array<EndName, 2> make_pair() noexcept;
+  bool is_opposite(const EndName& other) const noexcept {
+    return connection == other.connection && is_second != other.is_second;
+  }
+};
+
+/// Carries messages between two ends. Used by any number of threads and forked children at once. A list has all that
+/// are in this process.
 class Channel {
  public:
-  Channel(os::Fd socket, bool receives, bool sends) noexcept
-      : socket_(std::move(socket)), receives_(receives), sends_(sends) {}
+  Channel(os::Fd socket, EndName name, bool receives, bool sends);
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
-  virtual ~Channel() = default;
+  virtual ~Channel();
 
+  /// -1: this is the copy of a forked child to which it was not given.
   int socket() const noexcept { return socket_.get(); }
   bool receives() const noexcept { return receives_; }
   bool sends() const noexcept { return sends_; }
+  const EndName& name() const noexcept { return name_; }
 
   /// Where about `size` bytes are to be encoded. False: the deadline passed.
   virtual bool make_room(Room& room, std::size_t size, Deadline deadline) = 0;
@@ -131,11 +145,18 @@ class Channel {
   static std::unique_ptr<Channel> arrive(Decoder& from);
 
  private:
-  const os::Fd socket_;
+  friend class Given;
+
+  os::Fd socket_;
+  const EndName name_;
   const bool receives_;
   const bool sends_;
+  bool is_given_ = false;  // see Given
+  Channel* previous_ = nullptr;
+  Channel* next_ = nullptr;
 };
 
 struct ConnectionMaker;  // makes Connections of Channels
+class Given;             // given.hpp
 
 }  // namespace multiproc::detail
