@@ -3,7 +3,7 @@
 # cmake -D ROOT=<repo> -P check_readme.cmake: the programs in the README are those of examples/, to the letter. All but
 # square_cube.cpp stand there without the comment at their head.
 file(READ ${ROOT}/README.md readme)
-foreach(name hello square_cube sharing)
+foreach(name hello square_cube sharing talking)
   file(READ ${ROOT}/examples/${name}.cpp example)
   if(NOT name STREQUAL square_cube)
     string(REGEX REPLACE "^(//[^\n]*\n)+\n" "" example "${example}")

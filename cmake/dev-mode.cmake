@@ -11,7 +11,8 @@ if(NOT MULTIPROC_DEV_MODE)
 endif()
 
 option(MULTIPROC_WARNINGS_AS_ERRORS "Warnings in our own code are errors" ON)
-set(MULTIPROC_SANITIZE "" CACHE STRING "Sanitizers: a list of address, undefined, thread")
+set(MULTIPROC_SANITIZE "" CACHE STRING "Sanitizers: a list of address, undefined, thread, fuzzer-no-link")
+option(MULTIPROC_FUZZ "Build tests/fuzz; needs Clang and fuzzer-no-link among the sanitizers" OFF)
 option(MULTIPROC_COVERAGE "Count covered lines with gcov" OFF)
 
 include(${CMAKE_CURRENT_LIST_DIR}/warnings.cmake)
