@@ -206,9 +206,9 @@ class Party {
   static constexpr std::chrono::milliseconds kFirstLook{1};
   static constexpr std::chrono::milliseconds kLastLook{10};
   static constexpr std::chrono::microseconds kLookAtOne{10};
-  // The first few to come wake up for it. The others seldom do: all together about a thousand times a second.
+  // The first few to come wake up for it. The others seldom do: all together some two hundred times a second.
   static constexpr std::uint32_t kWatchers = 4;
-  static constexpr std::chrono::milliseconds kTurnOfOne{1};
+  static constexpr std::chrono::milliseconds kTurnOfOne{5};
 
   void sleep_until_over(Deadline deadline) {
     const auto began = Deadline::Clock::now();
