@@ -211,7 +211,7 @@ bool ConditionState::take_over(ConditionSlot*& mine) {
 bool ConditionState::wait(ConditionSlot*& mine, Deadline deadline) {
   const auto is_notified = [&] { return mine->state() == ConditionSlot::kNotified; };
   if (!deadline.passed() && spin_until(is_notified)) return true;
-  for (;;) {
+  for (unsigned sleeps = 0;; ++sleeps) {
     if (is_notified()) return true;
     if (deadline.passed()) return take_over(mine) || !withdraw(*mine);
     std::uint32_t word = ConditionSlot::kWaiting;
@@ -219,7 +219,7 @@ bool ConditionState::wait(ConditionSlot*& mine, Deadline deadline) {
         word == ConditionSlot::kNotified) {
       return true;
     }
-    park(mine->word, ConditionSlot::kAsleep, deadline);
+    park(mine->word, ConditionSlot::kAsleep, deadline, sleeps);
     if (is_notified() || take_over(mine)) return true;
   }
 }

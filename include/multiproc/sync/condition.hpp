@@ -11,8 +11,8 @@
 // Visibility  The lock's: what was done before a notifier released it is visible to those who were woken.
 // Death       Waiters that are killed are forgotten. One that is killed after it was chosen, and before it came back,
 //             passes its wake-up on to another that waited when it was chosen, within 50 ms; if there is none any more,
-//             that is the end of it. A notifier that is killed has woken as many as it came to; they know within 50 ms.
-//             A waiter that is stopped is not dead: a wake-up that it got is its own.
+//             that is the end of it. A notifier that is killed has woken as many as it came to; they know within 50 ms
+//             (200, where they slept long). A waiter that is stopped is not dead: a wake-up that it got is its own.
 // Fork        A child that is forked while other threads wait has no part in that. The lock that the forking thread
 //             holds stays its parent's: the child takes it itself before it waits or notifies.
 // Limits      4,096 threads waiting at once; one more is refused. (Fewer where RLIMIT_FSIZE is below 257 KiB.) Who
@@ -201,6 +201,7 @@ class Condition {
   /// Wakes n of those who wait, or all if they are fewer. They come back when the lock is theirs, so not before the
   /// caller, who must own it, lets it go. InvalidState: it does not. Error: n is negative.
   void notify(std::ptrdiff_t n = 1) const;
+  void notify_one() const { notify(1); }
   void notify_all() const;
 
   /// The condition's lock. As a std::timed_mutex has them, so that the guards take a Condition, and as Python has them.
