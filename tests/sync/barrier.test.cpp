@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <vector>
 
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@
 #include "os/os_test.hpp"
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
+#include "support/in_child.hpp"
 #include "sync/own_memory.hpp"
 
 namespace {
@@ -563,6 +565,41 @@ TEST(BarrierTest, SaysWhichNumbersOfPartiesThereAre) {
     } catch (const multiproc::Error& error) {
       EXPECT_NE(std::string(error.what()).find("1 to 4096"), std::string::npos) << error.what();
     }
+  }
+}
+
+// Each has what it waits on, whoever destroys the object that it was called on.
+TEST(BarrierTest, TheFirstToLeaveMayDestroyIt) {
+  for (const std::ptrdiff_t parties : {3, 12}) {
+    for (int round = 0; round < 40; ++round) {
+      auto barrier = std::make_unique<Barrier>(parties);
+      std::vector<std::thread> others;
+      for (std::ptrdiff_t i = 1; i < parties; ++i) others.emplace_back([at = barrier.get()] { at->wait(); });
+      barrier->wait();
+      barrier.reset();
+      for (std::thread& other : others) other.join();
+    }
+  }
+}
+
+TEST(BarrierTest, IsRefusedInAnotherPidNamespace) {
+  for (const std::ptrdiff_t parties : {2, 12}) {
+    const auto child = support::in_child([parties] {
+      const Barrier barrier(parties);
+      if (::unshare(CLONE_NEWPID) != 0) return 77;
+      os_test::PlainChild inside{[&] {
+        try {
+          // What is sent is looked at as what comes from elsewhere.
+          (void)multiproc::decode<Barrier>(multiproc::encode(barrier));
+        } catch (const multiproc::DecodeError& error) {
+          ::_exit(std::string(error.what()).find("pid namespace") != std::string::npos ? 0 : 2);
+        }
+        ::_exit(1);
+      }};
+      return WEXITSTATUS(inside.wait());
+    });
+    if (child.status == 77) GTEST_SKIP() << "unshare(CLONE_NEWPID) is refused here";
+    EXPECT_EQ(child.status, 0) << parties << child.out << child.err;
   }
 }
 
