@@ -65,4 +65,18 @@ class Deadline {
   Clock::time_point at_;
 };
 
+namespace detail {
+
+/// Waits until a time of any clock, by a call that takes a Deadline and answers false at it: anew as long as that clock
+/// has not come so far.
+template <class Clock, class Duration, class Wait>
+auto wait_until_clock(const std::chrono::time_point<Clock, Duration>& at, Wait wait) {
+  for (;;) {
+    const auto now = Clock::now();
+    if (now >= at) return wait(Deadline::now());
+    if (const auto done = wait(Deadline(at - now))) return done;
+  }
+}
+
+}  // namespace detail
 }  // namespace multiproc

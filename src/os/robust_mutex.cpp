@@ -2,15 +2,19 @@
 
 #include <multiproc/os/robust_mutex.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <ctime>
+#include <new>
 
 #include <linux/futex.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include <multiproc/os/at_fork.hpp>
+#include <multiproc/os/memory.hpp>
 
 #include "os/fault.hpp"
 #include "os/sanitizer.hpp"
@@ -26,13 +30,59 @@ namespace {
 // A sleep without end would be one for ever where glibc's mutex loses a wake-up: a waiter is woken, somebody else takes
 // the mutex first and does not know of the other sleepers, and the woken one is killed before it can say so.
 constexpr std::chrono::milliseconds kLook{50};
-
-constinit thread_local pid_t thread_id = 0;
+// Who has waited for a second or so looks less often.
+constexpr std::chrono::milliseconds kSeldomLook{200};
+constexpr unsigned kManyLooks = 20;
 
 [[maybe_unused]] const bool is_registered = at_fork(nullptr, nullptr, [] {
                                               if (robust_mutexes_held != 0) robust_mutexes_held = 0;
-                                              if (thread_id != 0) thread_id = 0;
                                             }).ok();
+
+// Thread ids are kept, for a system call at each question would cost too much, and must be forgotten in every child:
+// also of _Fork(3) and of a raw clone(2), which run no handlers. So there is a word that the kernel wipes there. It
+// holds the number of this process among its forefathers, and each thread the number for which it knows its id.
+constinit std::atomic<const std::atomic<std::uint32_t>*> process_word{nullptr};
+constinit std::atomic<std::uint32_t> last_process{0};
+constinit thread_local std::uint32_t process_of_id = 0;
+constinit thread_local pid_t thread_id = 0;
+
+// Nothing: the kernel has no such memory to give.
+std::atomic<std::uint32_t>* wiped_word() noexcept {
+  auto* word = const_cast<std::atomic<std::uint32_t>*>(process_word.load(std::memory_order_acquire));
+  if (word != nullptr) return word;
+  Result<Mapping> page = map_left_out_of_forks(sizeof *word);
+  if (!page) return nullptr;
+  auto* const made = new (page.value().bytes().data()) std::atomic<std::uint32_t>(0);
+  const std::atomic<std::uint32_t>* known = nullptr;
+  if (!process_word.compare_exchange_strong(known, made, std::memory_order_acq_rel)) {
+    return const_cast<std::atomic<std::uint32_t>*>(known);
+  }
+  (void)page.value().release();  // for the life of the process
+  return made;
+}
+
+pid_t ask_for_thread_id() noexcept {
+  thread_id = ::gettid();
+  std::atomic<std::uint32_t>* const word = wiped_word();
+  if (word == nullptr) {
+    process_of_id = 0;
+    return thread_id;
+  }
+  std::uint32_t process = word->load(std::memory_order_relaxed);
+  if (process == 0) {
+    const std::uint32_t mine = last_process.fetch_add(1, std::memory_order_relaxed) + 1;
+    process = word->compare_exchange_strong(process, mine, std::memory_order_relaxed) ? mine : process;
+  }
+  process_of_id = process;
+  return thread_id;
+}
+
+pid_t own_thread_id() noexcept {
+  const std::atomic<std::uint32_t>* const word = process_word.load(std::memory_order_acquire);
+  if (word != nullptr && process_of_id != 0 && word->load(std::memory_order_relaxed) == process_of_id) [[likely]]
+    return thread_id;
+  return ask_for_thread_id();
+}
 
 }  // namespace
 
@@ -80,8 +130,8 @@ static int lock_until(pthread_mutex_t* mutex, Deadline deadline) noexcept {
 
 LockOutcome RobustMutex::lock(Deadline deadline) noexcept {
   if (robust_mutexes_held >= kMostHeld || deadline.passed()) return try_lock();
-  for (;;) {
-    const int error = lock_until(&mutex_, Deadline::earlier(deadline, kLook));
+  for (unsigned looks = 0;; ++looks) {
+    const int error = lock_until(&mutex_, Deadline::earlier(deadline, looks < kManyLooks ? kLook : kSeldomLook));
     if (error == 0) {
       ++robust_mutexes_held;
       return LockOutcome::clean;
@@ -101,8 +151,7 @@ bool RobustMutex::is_held() const noexcept {
 }
 
 bool RobustMutex::is_mine() const noexcept {
-  if (thread_id == 0) thread_id = ::gettid();
-  return owner() == static_cast<unsigned>(thread_id);
+  return owner() == static_cast<unsigned>(own_thread_id());
 }
 
 }  // namespace multiproc::os

@@ -62,10 +62,13 @@ Registry& registry() {
   return *made;
 }
 
-std::uint64_t pid_home() noexcept {
-  static const std::uint64_t home = os::pid_namespace();
-  return home;
-}
+// Asked once, and anew in a forked child: its parent may have left for another (unshare(2)). 0: not asked yet.
+constinit std::atomic<std::uint64_t> home_of_this_process{0};
+[[maybe_unused]] const bool forgets_home = os::at_fork(nullptr, nullptr, [] {
+                                             if (home_of_this_process.load(std::memory_order_relaxed) != 0) {
+                                               home_of_this_process.store(0, std::memory_order_relaxed);
+                                             }
+                                           }).ok();
 
 bool is_arena(const Segment& segment) noexcept {
   if (segment.size() < sizeof(ArenaHead)) return false;
@@ -118,6 +121,22 @@ std::vector<std::shared_ptr<Segment>> take_idle(std::vector<std::shared_ptr<Segm
 }
 
 }  // namespace
+
+std::uint64_t pid_home() noexcept {
+  std::uint64_t home = home_of_this_process.load(std::memory_order_relaxed);
+  if (home == 0) {
+    home = os::pid_namespace();
+    home_of_this_process.store(home, std::memory_order_relaxed);
+  }
+  return home;
+}
+
+void require_pid_home(std::uint64_t home) {
+  if (home == pid_home()) return;
+  throw DecodeError(
+      "received a shared object of another pid namespace: owners of locks are known by their thread ids, which mean "
+      "others here. Share it among processes of one namespace (docker run --pid)");
+}
 
 std::shared_ptr<Segment> Segment::make(std::size_t size, const char* label) {
   const std::string object = "shared memory of " + std::to_string(size) + " bytes";
@@ -192,13 +211,8 @@ std::shared_ptr<Segment> Segment::adopt(os::Fd memory) {
   all.known.push_back({info, segment});
   if (is_arena(*segment)) {
     const auto home = reinterpret_cast<const ArenaHead*>(segment->begin())->pid_namespace;
-    if (home != pid_home()) {
-      let_go.push_back(std::move(segment));
-      throw DecodeError(
-          "received a shared object of another pid namespace: owners of locks are known by their thread ids, which "
-          "mean "
-          "others here. Share it among processes of one namespace (docker run --pid)");
-    }
+    if (home != pid_home()) let_go.push_back(std::move(segment));
+    require_pid_home(home);
     all.adopted.push_back(segment);
     let_go = take_idle(all.adopted);
   }

@@ -82,7 +82,7 @@ constexpr std::chrono::milliseconds kPauseForASlot{10};  // at most
 // Two slots for each party: who comes for the next pass finds one although nobody of the last has left yet.
 struct BarrierState {
   static constexpr std::uint64_t kMagic = 0x65697272'6162706d;  // "mpbarrie"
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
 
   explicit BarrierState(std::uint32_t number) noexcept : parties(number) {}
 
@@ -90,7 +90,8 @@ struct BarrierState {
   os::RobustMutex guard;  // of those who arrive, and reset
   std::atomic<std::uint32_t> phase{kFilling};
   const std::uint32_t parties;
-  std::atomic<std::int64_t> looked{0};  // when somebody looked for the dead, by the monotonic clock
+  const std::uint64_t pid_namespace = pid_home();  // parties are known by their thread ids
+  std::atomic<std::int64_t> looked{0};             // when somebody looked for the dead, by the monotonic clock
 
   Slot* begin() noexcept { return std::launder(reinterpret_cast<Slot*>(this + 1)); }
   const Slot* begin() const noexcept { return std::launder(reinterpret_cast<const Slot*>(this + 1)); }
@@ -206,9 +207,9 @@ class Party {
   static constexpr std::chrono::milliseconds kFirstLook{1};
   static constexpr std::chrono::milliseconds kLastLook{10};
   static constexpr std::chrono::microseconds kLookAtOne{10};
-  // The first few to come wake up for it. The others seldom do: all together about a thousand times a second.
+  // The first few to come wake up for it. The others seldom do: all together some two hundred times a second.
   static constexpr std::uint32_t kWatchers = 4;
-  static constexpr std::chrono::milliseconds kTurnOfOne{1};
+  static constexpr std::chrono::milliseconds kTurnOfOne{5};
 
   void sleep_until_over(Deadline deadline) {
     const auto began = Deadline::Clock::now();
@@ -335,6 +336,7 @@ BarrierState* barrier_at(const Place& place) {
     throw DecodeError("a barrier was received that is none: there is something else in its memory");
   }
   require_room(place, BarrierState::size_for(state->parties), alignof(BarrierState));
+  require_pid_home(state->pid_namespace);
   return state;
 }
 
@@ -359,6 +361,9 @@ std::shared_ptr<const BarrierAction> resolve_barrier_action(const os::CodeAddres
 
 int Barrier::wait(Deadline deadline) const {
   using namespace detail;
+  // The first to leave may destroy this object, and with the last handle its memory goes.
+  const Place kept = place_;
+  const std::shared_ptr<const BarrierAction> action = action_;
   BarrierState& barrier = *state_;
   for (std::chrono::milliseconds pause{1};; pause = std::min(pause * 2, kPauseForASlot)) {
     Guard guard(barrier.guard, deadline);
@@ -395,7 +400,7 @@ int Barrier::wait(Deadline deadline) const {
     }
     Party party(barrier, *found.free, pass, found.waiting);
     found.free->word.store(pass | kWaiting, std::memory_order_release);  // from here on it counts
-    if (party.index() == 1 && (!party.is_last() || action_ != nullptr)) (void)unpark(barrier.phase, 1);
+    if (party.index() == 1 && (!party.is_last() || action != nullptr)) (void)unpark(barrier.phase, 1);
     if (!party.is_last()) {
       guard.release();
       party.wait(deadline);
@@ -407,7 +412,7 @@ int Barrier::wait(Deadline deadline) const {
       throw_broken(kBrokenText);
     }
     guard.release();
-    party.run(action_.get());
+    party.run(action.get());
     return party.index();
   }
 }

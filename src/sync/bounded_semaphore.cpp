@@ -238,6 +238,14 @@ os::Result<> PermitTable::take_from_the_dead(os::LifeMark me, Deadline entry) {
   return looked;
 }
 
+// Of those who sleep one at a time looks, for all: what it finds it gives back, and wakes as many. Should it be stopped
+// or killed meanwhile, the next who wakes after that time does.
+bool PermitTable::is_our_turn_to_look(std::chrono::nanoseconds pause) noexcept {
+  const std::int64_t now = Deadline::Clock::now().time_since_epoch().count();
+  std::int64_t last = looked_at.load(std::memory_order_relaxed);
+  return now - last >= pause.count() && looked_at.compare_exchange_strong(last, now, std::memory_order_relaxed);
+}
+
 bool PermitTable::acquire(Deadline deadline) {
   const os::LifeMark me = caller();
   const bool waits = !deadline.passed();
@@ -250,12 +258,13 @@ bool PermitTable::acquire(Deadline deadline) {
   }
   auto look_for_dead_at = Deadline::Clock::now();
   auto pause = kFirstPause;
-  os::Result<> looked;
+  os::Result<> saw;
   Deadline blind = Deadline::never();
-  for (;;) {
+  for (bool is_first = true;; is_first = false) {
     if (Deadline::Clock::now() >= look_for_dead_at) {
-      looked = take_from_the_dead(me, entry);
-      if (looked) {
+      // The first look of a call is its own: it may be the only one. So is that of who could not look.
+      if (is_first || !saw || is_our_turn_to_look(pause / 2)) saw = take_from_the_dead(me, entry);
+      if (saw) {
         blind = Deadline::never();
       } else if (blind.is_never()) {
         blind = Deadline(kBlindness);
@@ -270,7 +279,7 @@ bool PermitTable::acquire(Deadline deadline) {
       throw InvalidState("BoundedSemaphore: " + std::to_string(slot_count) +
                          " processes hold permits of it, and no more can at once. Let fewer take part");
     }
-    if (!looked && (deadline.passed() || blind.passed())) throw_blind(looked.failure());
+    if (!saw && (deadline.passed() || blind.passed())) throw_blind(saw.failure());
     if (deadline.passed()) return false;
     if (found == Look::none_free) park(turns, sleep_on, Deadline::earlier(deadline, look_for_dead_at));
   }

@@ -21,12 +21,12 @@ bool EventState::wait(std::uint32_t first, Deadline deadline) {
   };
   if (deadline.passed()) return was_set();
   if (spin_until(was_set)) return true;
-  while (!was_set()) {
+  for (unsigned sleeps = 0; !was_set(); ++sleeps) {
     if (deadline.passed()) return false;
     if ((now & kSleepers) == 0 && !word.compare_exchange_strong(now, now | kSleepers, std::memory_order_relaxed)) {
       continue;
     }
-    park(word, now | kSleepers, deadline);
+    park(word, now | kSleepers, deadline, sleeps);
   }
   return true;
 }

@@ -37,7 +37,7 @@ Shared<os::RobustMutex> make_mutex() {
 // An owner that waits for itself, until the deadline.
 static Acquired wait_in_vain(Deadline deadline) {
   const std::atomic<std::uint32_t> word{0};
-  while (!deadline.passed()) park(word, 0, deadline);
+  for (unsigned sleeps = 0; !deadline.passed(); ++sleeps) park(word, 0, deadline, sleeps);
   return Acquired::timed_out;
 }
 

@@ -30,8 +30,9 @@ unsigned first_limit() noexcept {
 
 }  // namespace
 
-void park(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline) {
-  (void)os::futex_wait(word, expected, Deadline::earlier(deadline, kLongestSleep)).or_throw("a word in shared memory");
+void park(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline, unsigned sleeps) {
+  const Deadline look = sleeps < kManySleeps ? kLongestSleep : kLongestLateSleep;
+  (void)os::futex_wait(word, expected, Deadline::earlier(deadline, look)).or_throw("a word in shared memory");
 }
 
 int unpark(const std::atomic<std::uint32_t>& word, int count) noexcept {

@@ -24,7 +24,7 @@ bool SemaphoreState::wait(Deadline deadline) {
   std::uint32_t mark = 0;
   const auto is_above_zero = [&] { return (word.load(std::memory_order_relaxed) & kCount) != 0; };
   if (!deadline.passed()) (void)spin_until(is_above_zero);
-  for (;;) {
+  for (unsigned sleeps = 0;;) {
     std::uint32_t now = word.load(std::memory_order_relaxed);
     if ((now & kCount) != 0) {
       if (word.compare_exchange_weak(now, (now - 1) | mark, std::memory_order_acquire, std::memory_order_relaxed)) {
@@ -34,7 +34,7 @@ bool SemaphoreState::wait(Deadline deadline) {
     }
     if (deadline.passed()) return false;
     if (now == 0 && !word.compare_exchange_weak(now, kSleepers, std::memory_order_relaxed)) continue;
-    park(word, kSleepers, deadline);
+    park(word, kSleepers, deadline, sleeps++);
     mark = kSleepers;
   }
 }

@@ -21,6 +21,7 @@
 #include <multiproc/deadline.hpp>
 #include <multiproc/os/futex.hpp>
 
+#include "os/sanitizer.hpp"
 #include "support/kill_step_victim.hpp"
 #include "support/leak_guard.hpp"
 #include "support/watchdog.hpp"
@@ -33,7 +34,10 @@ using namespace std::chrono_literals;
 using multiproc::Deadline;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kEdge = 50;       // points at either end that are never left out
+// Under AddressSanitizer a fork takes ten times as long, and the points have been tried without it already.
+constexpr bool kSlowForks = multiproc::os::kAddressSanitizer;
+constexpr std::size_t kEdge = kSlowForks ? 15 : 50;  // points at either end that are never left out
+constexpr int kPartOfBudget = kSlowForks ? 4 : 1;
 constexpr std::size_t kMostNotes = 20;  // what is more says the same
 
 enum Order : std::uint32_t { kNone, kReady, kUnblock, kAfter, kCheck };
@@ -290,7 +294,8 @@ KillReport examine(const Rules& rules, const std::vector<Stage>& stages) {
   std::size_t at_stage = 0;
   for (const Stage& stage : stages) {
     if (faulty >= rules.enough) break;
-    const auto until = began + scaled(rules.budget) * static_cast<int>(++at_stage) / static_cast<int>(stages.size());
+    const auto until =
+        began + rules.budget * static_cast<int>(++at_stage) / static_cast<int>(stages.size()) / kPartOfBudget;
     Path path;
     with_fresh_state(rules, stage, [&](const Play& play) { path = Trial{watch, rules, play, control}.explore(); });
     if (!leaks_since(census).empty()) census = Census::take();  // its last kill point finds the same and tells it

@@ -106,7 +106,7 @@ struct KillStep {
   std::vector<KillStage<State>> stages{KillStage<State>{}};
   std::function<void(State&, Findings&)> check{};
   KillAt kill_at = KillAt::every_instruction;
-  std::chrono::milliseconds budget = std::chrono::seconds{2};  // of all stages together; scaled by time_factor()
+  std::chrono::milliseconds budget = std::chrono::seconds{2};  // of all stages together
   std::chrono::milliseconds limit = std::chrono::seconds{5};   // what takes a partner longer is a hang; scaled
   std::size_t enough = 3;                                      // points with a fault, after which it is no use to go on
 

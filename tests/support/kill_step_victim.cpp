@@ -33,7 +33,7 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kLookAgain = 2ms;          // a victim that has not stopped for so long may be asleep
+constexpr auto kLookAgain = 2ms;           // a victim that has not stopped for so long may be asleep
 constexpr auto kOwnAccord = 250ms;         // and with nobody to wake it, it is given so long to wake by itself
 constexpr std::size_t kLongest = 500'000;  // points; seconds for each step of the way, where there is no breakpoint
 

@@ -3,10 +3,12 @@
 #include <multiproc/sync/barrier.hpp>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -15,18 +17,23 @@
 #include <type_traits>
 #include <vector>
 
+#include <sched.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
 
 #include <multiproc/error.hpp>
 #include <multiproc/ipc/encode.hpp>
+#include <multiproc/os/fd.hpp>
 #include <multiproc/process/process.hpp>
 #include <multiproc/shm/segment.hpp>
 
 #include "os/os_test.hpp"
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
+#include "support/in_child.hpp"
+#include "sync/own_memory.hpp"
 
 namespace {
 
@@ -424,6 +431,176 @@ TEST(BarrierTest, ARefusedWakeUpIsFoundOut) {
   const os_test::Refusing refusing{"futex", EPERM, 1, 1000};
   EXPECT_EQ(barrier.wait(), 1);
   EXPECT_EQ(end_of(other), 0);
+}
+
+void stop(const Child& child) {
+  ::kill(child->pid(), SIGSTOP);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child->pid(), &status, WUNTRACED), child->pid());
+}
+
+TEST(BarrierTest, WhoComesWhileTheActionRunsAndGivesUpDoesNoHarm) {
+  const Barrier barrier(2, [] {
+    notes->word = 1;
+    while (notes->word != 2) std::this_thread::yield();
+  });
+  notes->word = 0;
+  const Child first = party(barrier);
+  until_waiting(barrier, 1);
+  const Child last = party(barrier);
+  while (notes->word != 1) std::this_thread::yield();
+
+  EXPECT_NE(text_of_broken([&] { (void)barrier.wait(-1h); }).find("its action still runs"), std::string::npos);
+  const auto began = Clock::now();
+  EXPECT_NE(text_of_broken([&] { (void)barrier.wait(50ms); }).find("allow more time"), std::string::npos);
+  EXPECT_GE(Clock::now() - began, 50ms);
+  EXPECT_FALSE(barrier.broken());
+  EXPECT_EQ(barrier.n_waiting(), 2);
+  notes->word = 2;
+
+  EXPECT_EQ(end_of(first), 0);
+  EXPECT_EQ(end_of(last), 1);
+  EXPECT_FALSE(barrier.broken());
+}
+
+TEST(BarrierTest, ASleepThatIsRefusedBreaksItForTheOthers) {
+  const Barrier barrier(4);
+  const Child first = party(barrier);
+  const Child second = party(barrier);
+  until_waiting(barrier, 2);
+  {
+    const os_test::Refusing refusing{"futex", EPERM, 1, 1};
+    EXPECT_THROW((void)barrier.wait(), multiproc::SystemError);
+  }
+  EXPECT_EQ(end_of(first), 100);
+  EXPECT_EQ(end_of(second), 100);
+  EXPECT_TRUE(barrier.broken());
+}
+
+TEST(BarrierTest, ADeadPartyIsFoundWhereThoseWhoLookAfterTheOthersAreStopped) {
+  const Barrier barrier(8);
+  std::vector<Child> parties;
+  for (int i = 0; i < 7; ++i) {
+    parties.push_back(party(barrier));
+    until_waiting(barrier, i + 1);
+  }
+  for (std::size_t i = 0; i < 4; ++i) stop(parties[i]);
+  const auto since = Clock::now();
+  while (Clock::now() - since < 60ms) std::this_thread::yield();
+  EXPECT_FALSE(barrier.broken());
+
+  ::kill(parties[6]->pid(), SIGKILL);
+
+  EXPECT_EQ(end_of(parties[4]), 100);
+  EXPECT_EQ(end_of(parties[5]), 100);
+  for (std::size_t i = 0; i < 4; ++i) {
+    ::kill(parties[i]->pid(), SIGCONT);
+    EXPECT_EQ(end_of(parties[i]), 100);
+  }
+  (void)parties[6]->wait();
+}
+
+// As far as a Barrier without an action decodes itself.
+struct PlaceReader {
+  const sync_test::Place& place;
+
+  multiproc::os::Fd take_fd() const { return place.segment->descriptor(); }
+  template <class T>
+  T read() const {
+    if constexpr (std::is_same_v<T, std::string>) {
+      return {};
+    } else {
+      return static_cast<T>(place.offset);
+    }
+  }
+};
+
+TEST(BarrierTest, AnEmptyPlaceIsNoBarrier) {
+  const sync_test::Place place = sync_test::own_memory();
+  PlaceReader reader{place};
+  EXPECT_THROW((void)multiproc::Travel<Barrier>::decode(reader), multiproc::DecodeError);
+}
+
+std::string mappings_of_barriers() {
+  std::ifstream maps("/proc/self/maps");
+  std::string found;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("multiproc barrier") != std::string::npos) found += line + '\n';
+  }
+  return found;
+}
+
+TEST(BarrierTest, LargeOnesGiveBackTheirMemoryAndDescriptors) {
+  const auto descriptors = os_test::descriptors();
+  const std::string mappings = mappings_of_barriers();
+  for (int i = 0; i < 200; ++i) {
+    const Barrier barrier(10 + i);
+    const Barrier copy = barrier;
+    EXPECT_EQ(barrier.n_waiting(), 0);
+    EXPECT_NE(mappings_of_barriers(), mappings);
+  }
+  EXPECT_EQ(os_test::descriptors(), descriptors);
+  EXPECT_EQ(mappings_of_barriers(), mappings);
+}
+
+TEST(BarrierTest, TakesAnActionOfAnyKindOrNone) {
+  EXPECT_EQ(Barrier(3, {}).parties(), 3);
+  EXPECT_EQ((Barrier{3, {}}).parties(), 3);
+  EXPECT_EQ(Barrier(3, nullptr).parties(), 3);
+  EXPECT_EQ(Barrier(1, nullptr).wait(), 0);
+  int result = 0;
+  const Barrier barrier(1, [&result, only = std::make_unique<int>(7)] { result += *only; });
+  const Barrier copy = barrier;
+  EXPECT_EQ(barrier.wait(), 0);
+  EXPECT_EQ(copy.wait(), 0);
+  EXPECT_EQ(result, 14);
+}
+
+TEST(BarrierTest, SaysWhichNumbersOfPartiesThereAre) {
+  EXPECT_EQ(Barrier(4096).parties(), 4096);
+  for (const std::ptrdiff_t parties : {0, -1, 4097}) {
+    try {
+      const Barrier barrier(parties);
+      ADD_FAILURE() << parties;
+    } catch (const multiproc::Error& error) {
+      EXPECT_NE(std::string(error.what()).find("1 to 4096"), std::string::npos) << error.what();
+    }
+  }
+}
+
+// Each has what it waits on, whoever destroys the object that it was called on.
+TEST(BarrierTest, TheFirstToLeaveMayDestroyIt) {
+  for (const std::ptrdiff_t parties : {3, 12}) {
+    for (int round = 0; round < 40; ++round) {
+      auto barrier = std::make_unique<Barrier>(parties);
+      std::vector<std::thread> others;
+      for (std::ptrdiff_t i = 1; i < parties; ++i) others.emplace_back([at = barrier.get()] { at->wait(); });
+      barrier->wait();
+      barrier.reset();
+      for (std::thread& other : others) other.join();
+    }
+  }
+}
+
+TEST(BarrierTest, IsRefusedInAnotherPidNamespace) {
+  for (const std::ptrdiff_t parties : {2, 12}) {
+    const auto child = support::in_child([parties] {
+      const Barrier barrier(parties);
+      if (::unshare(CLONE_NEWPID) != 0) return 77;
+      os_test::PlainChild inside{[&] {
+        try {
+          // What is sent is looked at as what comes from elsewhere.
+          (void)multiproc::decode<Barrier>(multiproc::encode(barrier));
+        } catch (const multiproc::DecodeError& error) {
+          ::_exit(std::string(error.what()).find("pid namespace") != std::string::npos ? 0 : 2);
+        }
+        ::_exit(1);
+      }};
+      return WEXITSTATUS(inside.wait());
+    });
+    if (child.status == 77) GTEST_SKIP() << "unshare(CLONE_NEWPID) is refused here";
+    EXPECT_EQ(child.status, 0) << parties << child.out << child.err;
+  }
 }
 
 class BarrierInProcessesTest : public support::EveryStartMethod {};

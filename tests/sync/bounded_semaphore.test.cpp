@@ -33,8 +33,8 @@
 #include "os/os_test.hpp"
 #include "process/wire.hpp"
 #include "support/every_start_method.hpp"
-#include "support/sanitized.hpp"
 #include "support/in_child.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 

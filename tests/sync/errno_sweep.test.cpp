@@ -140,9 +140,9 @@ TEST(SyncErrnoSweepTest, WakingOthersIsNeverRefused) {
       const Event event;
       const BoundedSemaphore permits(1);
       permits.acquire();
-      EXPECT_FALSE(semaphore.acquire(1ms));  // leaves the mark of a sleeper
-      EXPECT_FALSE(event.wait(1ms));
-      EXPECT_FALSE(permits.acquire(1ms));
+      EXPECT_FALSE(semaphore.acquire(30ms));  // leaves the mark of a sleeper
+      EXPECT_FALSE(event.wait(30ms));
+      EXPECT_FALSE(permits.acquire(30ms));
       {
         const os_test::Refusing refusing{"futex", error, 1, 100};
         EXPECT_NO_THROW(semaphore.release());

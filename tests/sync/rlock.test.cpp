@@ -10,6 +10,7 @@
 #include <thread>
 #include <type_traits>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -115,6 +116,37 @@ TEST(RLockTest, IsReleasedByItsOwnerAlone) {
 
   lock.unlock();
   EXPECT_FALSE(is_free(lock)) << "another's release counted";
+  lock.unlock();
+  EXPECT_TRUE(is_free(lock));
+}
+
+// A child that ran no fork handlers: what this library knows of its own threads must not be what its parent knew.
+TEST(RLockTest, AChildWithoutForkHandlersOwnsNothingEither) {
+  if (os_test::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer does not know _Fork";
+  const RLock lock;
+  lock.lock();
+  lock.lock();
+  ASSERT_TRUE(lock.is_mine());
+
+  const pid_t child = ::_Fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    int refused = lock.is_mine() ? 100 : 0;
+    for (int i = 0; i < 2; ++i) {
+      try {
+        lock.unlock();
+      } catch (const InvalidState&) {
+        ++refused;
+      }
+    }
+    ::_exit(refused);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 2);
+
+  lock.unlock();
+  EXPECT_FALSE(is_free(lock));
   lock.unlock();
   EXPECT_TRUE(is_free(lock));
 }

@@ -108,6 +108,16 @@ TEST(SemaphoreTest, ADeadlineBoundsTheWaitAndAPastOneTriesOnce) {
   EXPECT_EQ(semaphore.value(), 0);
 }
 
+TEST(SemaphoreTest, SpeaksTheStandardsNamesToo) {
+  const Semaphore semaphore(1);
+  EXPECT_TRUE(semaphore.try_acquire_for(1h));
+  EXPECT_FALSE(semaphore.try_acquire_for(5ms));
+  EXPECT_FALSE(semaphore.try_acquire_until(std::chrono::steady_clock::now() + 5ms));
+  semaphore.release();
+  EXPECT_TRUE(semaphore.try_acquire_until(std::chrono::system_clock::now() + 1h));
+  EXPECT_EQ(semaphore.value(), 0);
+}
+
 TEST(SemaphoreTest, AWaitGoesOnUnderAStormOfSignals) {
   const Semaphore semaphore(0);
   const os_test::SignalStorm storm;

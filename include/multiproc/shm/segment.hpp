@@ -111,6 +111,11 @@ class Shared {
   T* object_;
 };
 
+/// The pid namespace of this process; owners of locks are known by their thread ids, which mean others elsewhere. The
+/// second throws DecodeError when `home`, noted by the maker of what was received, is another.
+std::uint64_t pid_home() noexcept;
+void require_pid_home(std::uint64_t home);
+
 /// Throws DecodeError unless `size` bytes with this alignment fit at `place`.
 void require_room(const Place& place, std::size_t size, std::size_t alignment);
 

@@ -13,15 +13,15 @@
 // Visibility  What a party did before wait() is visible to all of its pass after it, and to the action.
 // Death       A party that ends while it waits, or runs the action, by any end, breaks the barrier. The others know
 //             about a millisecond later, or ten when they have waited for long, and some 10 us more for each party; 50
-//             ms where it died just as it came, or where those who look after the others are stopped. Who asks broken()
-//             or n_waiting() finds the dead too. Killed inside abort() or reset(): the barrier is as before, broken, or
-//             reset. A party that is stopped is not dead.
+//             ms where it died just as it came, or where those who look after the others are stopped; 5 ms for each
+//             party where nearly all are. Who asks broken() or n_waiting() finds the dead too. Killed inside abort() or
+//             reset(): the barrier is as before, broken, or reset. A party that is stopped is not dead.
 // Fork        A child that is forked while other threads wait is no party. It has the action, as a copy.
 // Limits      4,096 parties. A party holds a lock of its own while it waits, one of its thread's 2048. Of threads that
 //             are stopped when they have just passed, as many as there are parties do no harm; more of them keep the
 //             next ones waiting until some of them go on or end. Not for signal handlers.
 // Cost        One system call to wake the others; for each that sleeps one, and more when the wait is long: the first
-//             four look after the others, some hundred times a second, and the rest seldom: about three hundredths
+//             four look after the others, some hundred times a second, and the rest seldom: about a hundredth
 //             of a CPU for all together. 96 bytes for each party. With more than 9 parties the barrier has memory and a
 //             descriptor of its own, which are given back with its last handle.
 // Stands on   os/futex.hpp, os/module.hpp, os/robust_mutex.hpp, shm/segment.hpp, sync/lock.hpp, sync/parking.hpp.

@@ -11,8 +11,8 @@
 //             holder did, it may be half done.
 // Death       A holder that ends, by any end, gives back what it holds: free permits and those of the living are the
 //             bound, always. Who needs a permit or asks for value() looks whether holders have died; who sleeps looks
-//             every 10 ms at first, and every 50 ms later. A holder that is stopped is not dead. One that calls execve
-//             lives on as the same process, and holds what it held until it ends. Killed waiters are forgotten.
+//             every 10 ms at first, and every 50 to 100 ms later. A holder that is stopped is not dead. One that calls
+//             execve lives on as the same process, and holds what it held until it ends. Killed waiters are forgotten.
 // Fork        A child that is forked holds nothing of what its parent holds.
 // Limits      kMostHolders processes at once. All of them in one pid and time namespace, and with a /proc of it; else
 //             Unsupported, for nobody could tell who is dead. A look at another holder takes a descriptor for a moment.
@@ -24,6 +24,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -51,7 +52,7 @@ struct PermitSlot {
 /// is their sum, and is made anew by the next owner of the guard when one has died.
 struct alignas(kCacheLine) PermitTable {
   static constexpr std::uint64_t kMagic = 0x74696d72'6570706d;  // "mppermit"
-  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::uint32_t kVersion = 2;
   static constexpr std::uint32_t kSleepers = 1;  // bit 0 of `turns`: somebody may sleep; the others count what happened
   static constexpr std::uint32_t kOneTurn = 2;
 
@@ -74,6 +75,7 @@ struct alignas(kCacheLine) PermitTable {
   std::uint32_t bound = 0;
   std::uint32_t slot_count = 0;
   std::uint64_t pid_namespace = 0;
+  std::atomic<std::int64_t> looked_at{0};  // when a sleeper began to look for the dead, by the monotonic clock
 
  private:
   class Inside;
@@ -89,6 +91,7 @@ struct alignas(kCacheLine) PermitTable {
     std::uint64_t of_the_dead = 0;
   };
   os::Result<> take_from_the_dead(os::LifeMark me, Deadline entry);
+  bool is_our_turn_to_look(std::chrono::nanoseconds pause) noexcept;
   os::Result<Count> count_held(os::LifeMark me);
   void count_anew() noexcept;
   std::uint32_t next_turn() noexcept;
@@ -126,17 +129,32 @@ class BoundedSemaphore {
   /// hold permits, or this thread 2048 locks. Unsupported: as for the constructor, or this process is in another pid
   /// or time namespace. SystemError: there is no free permit, and for a second there was no descriptor to look with
   /// whether a holder is dead.
-  void acquire() const { (void)table_->acquire(Deadline::never()); }
+  void acquire() const { (void)acquire(Deadline::never()); }
 
   /// The same until the deadline. False: nothing was taken. A deadline that has passed tries once, for which it waits
-  /// up to 50 ms where another process is in the midst of a call. SystemError: no permit was to be had until then, and
-  /// no descriptor to look with whether a holder is dead.
-  bool acquire(Deadline deadline) const { return table_->acquire(deadline); }
-  bool try_acquire() const { return table_->acquire(Deadline::now()); }
+  /// up to 50 ms where another process is in the midst of a call. A look at the holders, some 10 us each, is not cut
+  /// short by it. SystemError: no permit was to be had until then, and no descriptor to look with whether a holder is
+  /// dead.
+  [[nodiscard]] bool acquire(Deadline deadline) const {
+    const detail::Place kept = place_;  // another thread may let this handle go, once it has what we gave
+    return table_->acquire(deadline);
+  }
+  [[nodiscard]] bool try_acquire() const { return acquire(Deadline::now()); }
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& from_now) const {
+    return acquire(Deadline(from_now));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& at) const {
+    return detail::wait_until_clock(at, [this](Deadline deadline) { return acquire(deadline); });
+  }
 
   /// Gives n permits of this process back, 1 or more. Error: n is less. InvalidState: the process does not hold so
   /// many; it holds what it held then.
-  void release(std::ptrdiff_t n = 1) const { table_->release(detail::permits_to_release(n)); }
+  void release(std::ptrdiff_t n = 1) const {
+    const detail::Place kept = place_;
+    table_->release(detail::permits_to_release(n));
+  }
 
   /// The free permits at this moment, those of the dead among them. Where a process is stopped in the midst of a call
   /// and a holder is dead, it takes 50 ms, and may be wrong by what changes hands meanwhile. SystemError: no descriptor

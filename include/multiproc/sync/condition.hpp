@@ -10,26 +10,28 @@
 //
 // Visibility  The lock's: what was done before a notifier released it is visible to those who were woken.
 // Death       Waiters that are killed are forgotten. One that is killed after it was chosen, and before it came back,
-//             passes its wake-up on to another that waited at that time (see Limits), within 50 ms. A notifier that is
-//             killed has woken as many as it came to; they know within 50 ms. A waiter that is stopped is not dead: a
-//             wake-up that it got is its own.
-// Fork        A child that is forked while other threads wait has no part in that.
-// Limits      340 threads waiting at once; one more is refused. Who waits holds a lock of its own, one of its thread's
-//             2048; who notifies holds one more for a moment where a waiter has died, and gets InvalidState if it holds
-//             2048 already. The memory of a condition is given back when the process ends and not before: some
-//             thousands of them use up its descriptors. A wake-up of one who was stopped, and is killed after another
-//             notify(), may go to one that came between the two.
-// Cost        No system call to notify when nobody waits; otherwise one for each that sleeps. 16 KiB of memory each.
+//             passes its wake-up on to another that waited when it was chosen, within 50 ms; if there is none any more,
+//             that is the end of it. A notifier that is killed has woken as many as it came to; they know within 50 ms
+//             (200, where they slept long). A waiter that is stopped is not dead: a wake-up that it got is its own.
+// Fork        A child that is forked while other threads wait has no part in that. The lock that the forking thread
+//             holds stays its parent's: the child takes it itself before it waits or notifies.
+// Limits      4,096 threads waiting at once; one more is refused. (Fewer where RLIMIT_FSIZE is below 257 KiB.) Who
+//             waits holds a lock of its own, one of its thread's 2048. A process in another pid namespace can't receive
+//             a condition, as it can't a Lock. Not for signal handlers.
+// Cost        No system call to notify when nobody waits; otherwise one for each that sleeps, and a look at the place
+//             of each that waits. A descriptor and 4 KiB of memory, and 4 KiB more for every 64 that ever waited at
+//             once, which are given back with the last handle anywhere; only the 64 bytes of its lock stay (see Lock).
 // Stands on   os/robust_mutex.hpp, shm/segment.hpp, sync/lock.hpp, sync/parking.hpp, sync/rlock.hpp.
 #pragma once
 
-#include <array>
 #include <atomic>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -37,6 +39,7 @@
 #include <multiproc/deadline.hpp>
 #include <multiproc/os/robust_mutex.hpp>
 #include <multiproc/shm/detail/hooks.hpp>
+#include <multiproc/shm/layout.hpp>
 #include <multiproc/shm/segment.hpp>
 #include <multiproc/sync/lock.hpp>
 #include <multiproc/sync/rlock.hpp>
@@ -47,7 +50,7 @@ namespace detail {
 
 /// The place of one who waits. It belongs to the thread that owns `alive`: a word that says otherwise, where nobody
 /// owns that, was left by the dead.
-struct ConditionSlot {
+struct alignas(kCacheLine) ConditionSlot {
   static constexpr std::uint32_t kFree = 0;
   static constexpr std::uint32_t kWaiting = 1;
   static constexpr std::uint32_t kAsleep = 2;    // waiting, and must be woken
@@ -55,36 +58,58 @@ struct ConditionSlot {
 
   os::RobustMutex alive;
   std::atomic<std::uint32_t> word{kFree};
-  std::atomic<std::uint32_t> ticket{0};  // its number among all who ever waited
+  std::atomic<std::uint64_t> ticket{0};  // its number among all who ever waited
+  std::atomic<std::uint64_t> limit{0};   // of its notification: tickets from here on came after that
 
   std::uint32_t state() const noexcept { return word.load(std::memory_order_acquire); }
-  bool is_waiting() const noexcept { return state() == kWaiting || state() == kAsleep; }
+  bool is_waiting() const noexcept {
+    const std::uint32_t now = state();
+    return now == kWaiting || now == kAsleep;
+  }
 };
+static_assert(std::is_trivially_destructible_v<ConditionSlot> && std::atomic<std::uint64_t>::is_always_lock_free);
 
-/// Whoever owns the condition's lock enters and notifies; the waiting and the end of it need no lock, each touches what
-/// it owns. So the counters are its owner's, who may die between any two of them: each is right by itself.
-struct ConditionState {
-  static constexpr std::size_t kSlots = 340;
+/// What stands before the slots of a condition, in memory that it has for itself and that is reserved as far as there
+/// were ever waiters. Whoever owns the condition's lock enters and notifies; the waiting and the end of it need no
+/// lock, each touches what it owns. So the counters are its owner's, who may die between any two of them: each is right
+/// by itself.
+struct alignas(kCacheLine) ConditionState {
+  static constexpr std::uint64_t kMagic = 0x7469646e'6f63706d;  // "mpcondit"
+  static constexpr std::uint32_t kVersion = 1;
+  static constexpr std::size_t kMostSlots = 4096;
 
-  std::atomic<std::uint32_t> made{0};   // slots below have their mutex
-  std::atomic<std::uint32_t> used{0};   // slots from here on are free
-  std::atomic<std::uint32_t> next{0};   // ticket
-  std::atomic<std::uint32_t> limit{0};  // tickets from here on came after the last notification
-  std::array<ConditionSlot, kSlots> slots;
+  explicit ConditionState(std::uint32_t room) noexcept : slots(room) {}
 
-  ConditionSlot& enter();
+  LayoutStamp stamp;  // written last
+  const std::uint32_t slots;
+  std::atomic<std::uint32_t> made{0};  // slots below have their memory and their mutex
+  std::atomic<std::uint32_t> used{0};  // slots from here on are free
+  std::atomic<std::uint64_t> next{0};  // ticket
+
+  // This has the room of a slot.
+  static constexpr std::size_t size_for(std::size_t slots) noexcept { return (slots + 1) * sizeof(ConditionSlot); }
+  ConditionSlot& operator[](std::uint32_t i) noexcept {
+    return *std::launder(reinterpret_cast<ConditionSlot*>(reinterpret_cast<std::byte*>(this) + size_for(i)));
+  }
+
+  /// A slot of the calling thread's, which waits from now on. `home` is where this stands. InvalidState: there is none.
+  /// SystemError: no memory for another.
+  ConditionSlot& enter(const Place& home);
   void notify(std::size_t count);
 
   /// Until `mine` is notified, or `mine` becomes another, which is. False: the deadline passed, and it is free.
   bool wait(ConditionSlot*& mine, Deadline deadline);
 
  private:
-  ConditionSlot* take_free();
+  ConditionSlot* take_free(const Place& home);
+  void make_slot(std::uint32_t i, const Place& home);
   void tidy();
   bool take_over(ConditionSlot*& mine);
-  bool came_before_limit(const ConditionSlot& slot) const noexcept;
 };
-static_assert(sizeof(ConditionState) <= kLargestSmall);
+static_assert(sizeof(ConditionState) <= sizeof(ConditionSlot) && std::is_trivially_destructible_v<ConditionState>);
+
+Place make_condition();
+ConditionState* condition_at(const Place& place);  // DecodeError: there is none
 
 template <class L>
 inline constexpr bool is_condition_guard = false;
@@ -126,8 +151,8 @@ class Condition {
 
   /// A new condition, on a lock of its own or on `lock`. SystemError: no memory, no descriptor.
   Condition() : Condition(Lock()) {}
-  explicit Condition(Lock lock) : lock_(std::move(lock)), state_(detail::Shared<detail::ConditionState>::make()) {}
-  explicit Condition(RLock lock) : lock_(std::move(lock)), state_(detail::Shared<detail::ConditionState>::make()) {}
+  explicit Condition(Lock lock) : Condition(std::move(lock), detail::make_condition()) {}
+  explicit Condition(RLock lock) : Condition(std::move(lock), detail::make_condition()) {}
 
   // No moves: a handle that was moved from would name nothing.
   Condition(const Condition&) = default;
@@ -141,7 +166,8 @@ class Condition {
   ///             Taking the lock again is not bounded: the caller's guard must find it held, as with
   ///             std::condition_variable and in Python.
   ///   return    false: not notified until then.
-  /// InvalidState: the lock is not the condition's, or this thread does not own it; 340 threads wait already.
+  /// InvalidState: the lock is not the condition's, or this thread does not own it; 4,096 threads wait already, or this
+  /// one holds 2048 locks. SystemError: no memory for one more to wait, or the kernel refused.
   Outcome wait() const { return wait_owned(Deadline::never()); }
   Outcome wait(Deadline deadline) const { return wait_owned(deadline); }
   template <class L>
@@ -175,37 +201,49 @@ class Condition {
   /// Wakes n of those who wait, or all if they are fewer. They come back when the lock is theirs, so not before the
   /// caller, who must own it, lets it go. InvalidState: it does not. Error: n is negative.
   void notify(std::ptrdiff_t n = 1) const;
+  void notify_one() const { notify(1); }
   void notify_all() const;
 
-  /// The condition's lock. As a std::mutex has them, so that the guards take a Condition, and as Python has them.
+  /// The condition's lock. As a std::timed_mutex has them, so that the guards take a Condition, and as Python has them.
   Acquired lock() const { return acquire(Deadline::never()); }
   Acquired acquire() const { return acquire(Deadline::never()); }
-  Acquired acquire(Deadline deadline) const {
+  [[nodiscard]] Acquired acquire(Deadline deadline) const {
     return std::visit([&](const auto& lock) { return lock.acquire(deadline); }, lock_);
   }
-  Acquired try_lock() const {
+  template <class Rep, class Period>
+  [[nodiscard]] Acquired try_lock_for(const std::chrono::duration<Rep, Period>& from_now) const {
+    return std::visit([&](const auto& lock) { return lock.try_lock_for(from_now); }, lock_);
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] Acquired try_lock_until(const std::chrono::time_point<Clock, Duration>& at) const {
+    return std::visit([&](const auto& lock) { return lock.try_lock_until(at); }, lock_);
+  }
+  [[nodiscard]] Acquired try_lock() const {
     return std::visit([](const auto& lock) { return lock.try_lock(); }, lock_);
   }
   void unlock() const {
     std::visit([](const auto& lock) { lock.unlock(); }, lock_);
   }
   void release() const { unlock(); }
+  bool locked() const noexcept {
+    return std::visit([](const auto& lock) { return lock.locked(); }, lock_);
+  }
   bool is_mine() const noexcept {
     return std::visit([](const auto& lock) { return lock.is_mine(); }, lock_);
   }
 
-  /// The same as an object. InvalidState: it is of the other kind.
+  /// The same as an object, which lives as long as this handle. InvalidState: it is of the other kind.
   const Lock& get_lock() const;
   const RLock& get_rlock() const;
 
   /// Do both name the same condition?
-  friend bool operator==(const Condition& a, const Condition& b) noexcept { return a.state_.get() == b.state_.get(); }
+  friend bool operator==(const Condition& a, const Condition& b) noexcept { return a.state_ == b.state_; }
 
  private:
   friend struct Travel<Condition>;
   using AnyLock = std::variant<Lock, RLock>;
-  Condition(AnyLock lock, detail::Shared<detail::ConditionState> state) noexcept
-      : lock_(std::move(lock)), state_(std::move(state)) {}
+  Condition(AnyLock lock, detail::Place place)
+      : lock_(std::move(lock)), place_(std::move(place)), state_(detail::condition_at(place_)) {}
 
   bool names(const Condition& other) const noexcept { return *this == other; }
   template <class L>
@@ -230,7 +268,8 @@ class Condition {
   }
 
   AnyLock lock_;
-  detail::Shared<detail::ConditionState> state_;
+  detail::Place place_;
+  detail::ConditionState* state_;
 };
 
 namespace detail {
@@ -242,16 +281,16 @@ template <>
 struct Travel<Condition> {
   template <class Encoder>
   static void encode(Encoder& to, const Condition& condition) {
-    detail::send_place(to, condition.state_.place());
+    detail::send_place(to, condition.place_);
     to(static_cast<std::uint8_t>(condition.lock_.index()));
     std::visit([&](const auto& lock) { to(lock); }, condition.lock_);
   }
   template <class Decoder>
   static Condition decode(Decoder& from) {
-    auto state = detail::Shared<detail::ConditionState>::at(detail::receive_place(from));
+    detail::Place place = detail::receive_place(from);
     const bool is_rlock = from.template read<std::uint8_t>() != 0;
-    if (is_rlock) return Condition(Condition::AnyLock(from.template read<RLock>()), std::move(state));
-    return Condition(Condition::AnyLock(from.template read<Lock>()), std::move(state));
+    if (is_rlock) return Condition(Condition::AnyLock(from.template read<RLock>()), std::move(place));
+    return Condition(Condition::AnyLock(from.template read<Lock>()), std::move(place));
   }
 };
 

@@ -7,13 +7,14 @@
 //
 // Visibility  What a process did before set() is visible to those whose wait() or is_set() came back true for it.
 // Death       Killed waiters are forgotten. Killed inside set(): the event is set or it is not; where it is, those who
-//             slept know within 50 ms.
+//             slept know within 50 ms (200, where they slept long).
 // Signals     set(), clear() and is_set() are async-signal-safe, and wait for nobody.
 // Cost        No system call but to sleep, and in set() while somebody may sleep.
 // Stands on   shm/segment.hpp, sync/parking.hpp.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <utility>
 
@@ -87,6 +88,14 @@ class Event {
     if ((word & detail::EventState::kSet) != 0) [[likely]]
       return true;
     return state_->wait(word, deadline);
+  }
+  template <class Rep, class Period>
+  bool wait_for(const std::chrono::duration<Rep, Period>& from_now) const {
+    return wait(Deadline(from_now));
+  }
+  template <class Clock, class Duration>
+  bool wait_until(const std::chrono::time_point<Clock, Duration>& at) const {
+    return detail::wait_until_clock(at, [this](Deadline deadline) { return wait(deadline); });
   }
 
   /// Do both name the same event?

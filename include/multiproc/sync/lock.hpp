@@ -85,12 +85,7 @@ class Lock {
   }
   template <class Clock, class Duration>
   [[nodiscard]] Acquired try_lock_until(const std::chrono::time_point<Clock, Duration>& at) const {
-    for (;;) {
-      const auto now = Clock::now();
-      if (now >= at) return acquire(Deadline::now());
-      const Acquired acquired = acquire(Deadline(at - now));
-      if (acquired != Acquired::timed_out) return acquired;
-    }
+    return detail::wait_until_clock(at, [this](Deadline deadline) { return acquire(deadline); });
   }
 
   /// Takes it if it is free. Also `timed_out` when this thread owns it already: so std::lock() of two handles of one

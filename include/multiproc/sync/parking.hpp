@@ -6,9 +6,10 @@
 // Spinning pays when the other side runs at the same time on another CPU, and is waste otherwise. So there is none
 // where this process had one CPU when it began to wait, and elsewhere it grows and shrinks with its success.
 //
-// Death       A sleep lasts 50 ms at most; then the caller looks for itself. So nobody hangs who should have been woken
-//             by a process that was killed after its change to the word and before its call, or together with a sleeper
-//             that was killed when it had just been woken.
+// Death       A sleep lasts 50 ms at most, and 200 ms where the caller has slept 20 times before; then it looks for
+//             itself. So nobody hangs who should have been woken by a process that was killed after its change to the
+//             word and before its call, or together with a sleeper that was killed when it had just been woken. Such a
+//             look takes some 10 us.
 // Stands on   os/futex.hpp.
 #pragma once
 
@@ -20,12 +21,14 @@
 
 namespace multiproc::detail {
 
-/// The longest sleep without a look at the word.
+/// The longest sleep without a look at the word; and that of those who have been asleep for long.
 inline constexpr std::chrono::milliseconds kLongestSleep{50};
+inline constexpr std::chrono::milliseconds kLongestLateSleep{200};
+inline constexpr unsigned kManySleeps = 20;
 
 /// Sleeps while `word` holds `expected`; for no longer than kLongestSleep, nor beyond the deadline, and perhaps for no
-/// reason: look at the word and come again.
-void park(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline);
+/// reason: look at the word and come again. `sleeps` is how often the caller has slept in this wait.
+void park(const std::atomic<std::uint32_t>& word, std::uint32_t expected, Deadline deadline, unsigned sleeps = 0);
 
 /// Wakes up to `count` of those who sleep on `word`; how many, or -1 where the kernel refused. Async-signal-safe, errno
 /// included.

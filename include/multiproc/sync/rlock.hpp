@@ -70,12 +70,7 @@ class RLock {
   }
   template <class Clock, class Duration>
   [[nodiscard]] Acquired try_lock_until(const std::chrono::time_point<Clock, Duration>& at) const {
-    for (;;) {
-      const auto now = Clock::now();
-      if (now >= at) return acquire(Deadline::now());
-      const Acquired acquired = acquire(Deadline(at - now));
-      if (acquired != Acquired::timed_out) return acquired;
-    }
+    return detail::wait_until_clock(at, [this](Deadline deadline) { return acquire(deadline); });
   }
   [[nodiscard]] Acquired try_lock() const { return acquire(Deadline::now()); }
 
@@ -83,7 +78,11 @@ class RLock {
   void unlock() const {
     if (!state_->mutex.is_mine()) [[unlikely]]
       detail::throw_not_owner("RLock");
-    if (--state_->depth == 0) (void)state_->mutex.unlock();
+    if (state_->depth > 1) {
+      --state_->depth;
+    } else if (!state_->mutex.unlock()) [[unlikely]] {
+      detail::throw_not_owner("RLock");
+    }
   }
   void release() const { unlock(); }
 

@@ -8,13 +8,15 @@
 //
 // Visibility  What a process did before release() is visible to those whose acquire() took what it gave.
 // Death       Nothing comes back when a process ends; value() stays exact. Killed waiters are forgotten. Killed inside
-//             release(): it happened or it did not; where it did, those who slept know within 50 ms.
+//             release(): it happened or it did not; where it did, those who slept know within 50 ms (200, where they
+//             slept long).
 // Signals     release() is async-signal-safe for counts that are allowed.
 // Cost        No system call but to sleep, and in release() while somebody may sleep.
 // Stands on   shm/segment.hpp, sync/parking.hpp.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -91,6 +93,15 @@ class Semaphore {
       }
     }
     return false;
+  }
+
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_acquire_for(const std::chrono::duration<Rep, Period>& from_now) const {
+    return acquire(Deadline(from_now));
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_acquire_until(const std::chrono::time_point<Clock, Duration>& at) const {
+    return detail::wait_until_clock(at, [this](Deadline deadline) { return acquire(deadline); });
   }
 
   /// Adds n, 1 or more, and wakes as many. Error: n is less, or the count would pass max(); it is as before then.
