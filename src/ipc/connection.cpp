@@ -98,7 +98,8 @@ bool Connection::send_parts(std::uint64_t fingerprint, std::span<const std::span
 }
 
 std::vector<std::byte> Connection::recv_bytes(std::size_t most) const {
-  return recv_bytes(Deadline::never(), most).value();
+  auto bytes = recv_bytes(Deadline::never(), most);
+  return bytes ? std::move(*bytes) : std::vector<std::byte>();
 }
 
 std::optional<std::vector<std::byte>> Connection::recv_bytes(Deadline deadline, std::size_t most) const {
@@ -110,7 +111,7 @@ std::optional<std::vector<std::byte>> Connection::recv_bytes(Deadline deadline, 
 }
 
 std::size_t Connection::recv_bytes_into(std::span<std::byte> buffer) const {
-  return recv_bytes_into(buffer, Deadline::never()).value();
+  return recv_bytes_into(buffer, Deadline::never()).value_or(0);
 }
 
 std::optional<std::size_t> Connection::recv_bytes_into(std::span<std::byte> buffer, Deadline deadline) const {
