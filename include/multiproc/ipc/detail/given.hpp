@@ -39,15 +39,15 @@ class Given {
         look_into(mapped);
       }
     } else if constexpr (k == Kind::tuple) {
-      std::apply([this](const auto&... elements) { (look_into(elements), ...); }, value);
+      std::apply([this](const auto&... elements) { (this->look_into(elements), ...); }, value);
     } else if constexpr (k == Kind::optional || k == Kind::pointee) {
       if (value) look_into(*value);
     } else if constexpr (k == Kind::variant) {
-      if (!value.valueless_by_exception()) std::visit([this](const auto& held) { look_into(held); }, value);
+      if (!value.valueless_by_exception()) std::visit([this](const auto& held) { this->look_into(held); }, value);
     } else if constexpr (k == Kind::aggregate) {
       if constexpr (flat<T>) {
       } else if constexpr (layout<T>.seen_through) {
-        with_members(value, [this](const auto&... members) { (look_into(members), ...); });
+        with_members(value, [this](const auto&... members) { (this->look_into(members), ...); });
       } else {
         is_complete_ = false;
       }
