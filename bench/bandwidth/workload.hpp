@@ -23,7 +23,10 @@ namespace bandwidth_bench {
 
 /// How many messages of this size are one measurement.
 inline std::size_t messages_of(std::size_t size) {
-  const std::size_t bytes = bench::is_quick() ? std::size_t{1} << 18 : std::size_t{1} << 29;
+  // Of the largest more, for the memory that they go through is touched for the first time in the first three.
+  const std::size_t bytes = bench::is_quick()  ? std::size_t{1} << 18
+                            : size > (1 << 24) ? std::size_t{1} << 31
+                                               : std::size_t{1} << 29;
   const std::size_t most = bench::is_quick() ? 200 : 100'000;
   return std::clamp<std::size_t>(bytes / size, 4, most);
 }

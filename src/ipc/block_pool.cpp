@@ -10,6 +10,7 @@
 
 #include <multiproc/error.hpp>
 #include <multiproc/os/at_fork.hpp>
+#include <multiproc/os/memory.hpp>
 #include <multiproc/os/message.hpp>
 #include <multiproc/os/self.hpp>
 #include <multiproc/shm/layout.hpp>
@@ -35,7 +36,7 @@ struct BlockHead {
 constexpr std::size_t kHead = 4096;
 constexpr std::size_t kLeast = std::size_t{128} << 10;
 constexpr std::size_t kMostBlocks = 4;
-constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of several; a single one may be larger
+constexpr std::size_t kMostBytes = std::size_t{130} << 20;  // of several, two of 64 MiB; a single one may be larger
 
 // For all pools: their lists are touched at large messages alone, and a forked child finds them whole.
 constinit os::ForkMutex mutex;
@@ -65,6 +66,7 @@ std::shared_ptr<Segment> make_block(std::size_t capacity) {
   }
   auto* const head = new (segment->begin()) BlockHead{{BlockHead::kMagic, BlockHead::kVersion, 0, segment->size()}, {}};
   head->state.store(BlockHead::kTaken, std::memory_order_relaxed);
+  os::populate(segment->bytes());
   return segment;
 }
 
@@ -144,6 +146,13 @@ Block BlockPool::receive(os::Fd memory) {
       head_of(*segment).stamp != LayoutStamp{BlockHead::kMagic, BlockHead::kVersion, 0, segment->size()}) {
     throw DecodeError("a message was received whose memory is no block of this library");
   }
+  if (keep(segment)) os::populate(segment->bytes());
+  return Block(std::move(segment));
+}
+
+// Whether it was not kept before.
+bool BlockPool::keep(const std::shared_ptr<Segment>& segment) {
+  bool is_new = false;
   Lists dropped;
   const os::ForkLock lock(mutex);
   begin_anew_in_a_child(dropped);
@@ -160,8 +169,9 @@ Block BlockPool::receive(os::Fd memory) {
       received.erase(received.begin());
     }
     received.push_back(segment);
+    is_new = true;
   }
-  return Block(std::move(segment));
+  return is_new;
 }
 
 }  // namespace multiproc::detail

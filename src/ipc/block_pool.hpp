@@ -45,6 +45,7 @@ class BlockPool {
   };
 
   void begin_anew_in_a_child(Lists& dropped);
+  bool keep(const std::shared_ptr<Segment>& segment);
 
   Lists lists_;
   pid_t owner_ = 0;

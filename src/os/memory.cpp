@@ -118,6 +118,12 @@ Result<Mapping> map_left_out_of_forks(std::size_t size) noexcept {
   return mapping;
 }
 
+void populate([[maybe_unused]] std::span<std::byte> mapped) noexcept {
+#ifdef MADV_POPULATE_WRITE
+  (void)::madvise(mapped.data(), mapped.size(), MADV_POPULATE_WRITE);
+#endif
+}
+
 Result<Mapping> map_inheritable(std::size_t size) noexcept {
   return map(-1, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
 }

@@ -30,7 +30,7 @@
 // Send        A Connection can be sent: the receiver gets the same end, and the sender keeps it until it is closed.
 // Cost        One system call each way. Up to 32 KiB a message goes through the kernel's queue; a larger one through a
 //             block of shared memory that is used again, written once by the sender and read once by the receiver. An
-//             end keeps up to four such blocks, and up to 256 MiB, until it is closed.
+//             end keeps up to four such blocks, and up to 130 MiB, until it is closed.
 // Stands on   encode.hpp, os/message.hpp, shm/segment.hpp.
 #pragma once
 
