@@ -59,6 +59,9 @@ class Segment {
   /// memory. Without a memfd the kernel's own accounting has to do.
   void reserve(std::size_t offset, std::size_t size) const;
 
+  /// Its descriptor, which belongs to it; -1: it has none (see Refusals).
+  int fd() const noexcept { return memory_.get(); }
+
   /// Another descriptor of it, close-on-exec, to be sent. Throws Unsupported where it has none.
   os::Fd descriptor() const;
 
