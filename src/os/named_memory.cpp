@@ -3,13 +3,16 @@
 #include <multiproc/os/named_memory.hpp>
 
 #include <cerrno>
+#include <climits>
 #include <cstddef>
+#include <cstdio>
 #include <limits>
 #include <utility>
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
@@ -91,6 +94,16 @@ Result<Fd> create_named(const char* name, std::size_t size) noexcept {
 Result<Fd> open_named(const char* name) noexcept {
   Result<Fd> opened = open_name(name, 0);
   return opened ? above_stdio(std::move(opened).value()) : Result<Fd>(opened.failure());
+}
+
+Result<MemoryInfo> look_at_named(const char* name) noexcept {
+  if (const int error = fault::injected("stat")) return Failure{"stat", error};
+  char path[sizeof "/dev/shm/" + NAME_MAX];
+  const int length = std::snprintf(path, sizeof path, "/dev/shm/%s", name);
+  if (length < 0 || static_cast<std::size_t>(length) >= sizeof path) return Failure{"stat", ENAMETOOLONG};
+  struct stat info {};
+  if (::lstat(path, &info) != 0) return Failure{"stat", errno};
+  return MemoryInfo{info.st_dev, info.st_ino, static_cast<std::size_t>(info.st_size), false};
 }
 
 Result<> unlink_named(const char* name) noexcept {

@@ -135,7 +135,7 @@ void Heap::require_block(std::uint64_t block, std::size_t size) const {
 std::uint64_t Heap::take(std::size_t size) const {
   if (size > kLargestBlock) throw_full(size, *head_);
   const SizeClass kind = class_of(size);
-  if (head_->has_given == 0 && head_->free_bytes != 0) {
+  if (head_->free_bytes != 0) {
     if (const std::uint64_t block = take_from_reserved_or_joined(kind.index); block != 0) return block;
   }
   const std::uint64_t block = rounded_up(head_->top, head_->alignment);
@@ -202,7 +202,9 @@ bool Heap::join() const {
   };
   constexpr std::size_t kForOne = Journal::taken_by(sizeof(std::uint64_t));
   const std::size_t fixed = 2 * Journal::taken_by(sizeof head_->free) + 4096;
-  const std::size_t most = head_->journal.left() < fixed ? 0 : (head_->journal.left() - fixed) / kForOne;
+  // Half of it within a larger change, whose other steps need some too.
+  const std::size_t left = kept_ == nullptr ? head_->journal.left() : head_->journal.left() / 2;
+  const std::size_t most = left < fixed ? 0 : (left - fixed) / kForOne;
   std::vector<Run> runs;
   std::array<bool, HeapHead::kClasses> is_taken{};
   std::uint64_t gathered = 0;
@@ -244,17 +246,33 @@ bool Heap::join() const {
 void Heap::give(std::uint64_t block, std::size_t size) const {
   const SizeClass kind = class_of(size);
   require_block(block, kind.size);
-  std::uint64_t& first_free = head_->free[kind.index];
-  head_->has_given = 1;
-  set(*at<std::uint64_t>(block), first_free);
-  set(first_free, block);
-  set(head_->free_bytes, head_->free_bytes + kind.size);
+  set(*at<std::uint64_t>(block), head_->given | std::uint64_t{kind.index} << kOffsetBits);
+  set(head_->given, block);
+}
+
+// Each block is a change of its own, so that any number of them fits into the journal.
+void Heap::free_given() const {
+  while (head_->given != 0) {
+    const std::uint64_t block = head_->given;
+    require_block(block, sizeof(std::uint64_t));
+    std::uint64_t& word = *at<std::uint64_t>(block);
+    const std::uint64_t next = word & kOffset;
+    const std::size_t index = word >> kOffsetBits;
+    if (index >= HeapHead::kClasses) throw_corrupt();
+    require_block(block, size_of(index));
+    set(word, head_->free[index]);
+    set(head_->free[index], block);
+    set(head_->free_bytes, head_->free_bytes + size_of(index));
+    set(head_->given, next);
+    head_->journal.commit();
+  }
 }
 
 void Heap::give_all() const {
   keep(&head_->free, sizeof head_->free);
   head_->free = {};
   set(head_->free_bytes, 0);
+  set(head_->given, 0);
   set(head_->top, head_->first);
 }
 

@@ -35,7 +35,13 @@ std::string named_memory_remedy(int error) {
     case EEXIST:
       return "The name is taken: choose another, open() what is there, or unlink() it if a process left it behind";
     case ENOENT: return "Nobody has created it, or it was unlinked";
-    case EACCES: return "It belongs to another user: blocks are for their creator's user alone";
+    case EACCES:
+      return "It belongs to another user, for blocks are for their creator's user alone; or its mode was changed, "
+             "which "
+             "its user can undo (chmod 600 in /dev/shm)";
+    case EINVAL:
+    case EISDIR:
+    case ELOOP: return "It is no block: something else in /dev/shm has that name, a directory or a link";
     case ENAMETOOLONG: return "A name has at most 255 bytes: choose a shorter one";
     case ENOSPC:
       return in_words(os::room_for_named(), "/dev/shm has ") +

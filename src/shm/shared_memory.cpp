@@ -132,6 +132,12 @@ void SharedMemory::unlink() {
     os::throw_failure({"shm_unlink", ENOENT}, called(name_),
                       "It was unlinked before; once is enough for all processes");
   }
+  const os::Result<os::MemoryInfo> ours = segment_ ? os::look_at_memory(segment_->fd()) : os::Failure{"fstat", EBADF};
+  const os::Result<os::MemoryInfo> there = ours ? os::look_at_named(name_.c_str()) : ours;
+  if (there && !there.value().same_as(ours.value())) {
+    os::throw_failure({"shm_unlink", ENOENT}, called(name_),
+                      "It was unlinked before, and another block has that name by now, which stays");
+  }
   const os::Result<> done = os::unlink_named(name_.c_str());
   if (!done) os::throw_failure(done.failure(), called(name_), detail::named_memory_remedy(done.error()));
   unlinked_ = true;

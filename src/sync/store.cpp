@@ -45,6 +45,7 @@ std::shared_ptr<Segment> make_segment(const StoreKind& kind, std::size_t most) {
   (void)head->lock.mutex.init().or_throw("the lock of a new container");
   head->kind = kind.kind;
   head->elements = kind.elements;
+  head->pid_namespace = pid_home();
   head->heap.journal.init(kJournalAt, fixed - kJournalAt);
   Heap::init(head->heap, fixed, segment->size(), kind.alignment, at_first);
   head->stamp = {StoreHead::kMagic, StoreHead::kVersion, 0, segment->size()};
@@ -59,6 +60,7 @@ std::shared_ptr<Segment> require_container(const StoreKind& kind, const Place& p
   if (place.offset != 0 || head.stamp != LayoutStamp{StoreHead::kMagic, StoreHead::kVersion, 0, size}) {
     throw DecodeError("a shared container was received that is none, or was made by another version of multiproc");
   }
+  require_pid_home(head.pid_namespace);
   if (head.kind != kind.kind || head.elements != kind.elements) {
     throw DecodeError("a shared container was received that holds other types");
   }
@@ -106,7 +108,7 @@ void Operation::begin(const OperationUnderWay* outermost) {
     Journal& journal = heap_.journal();
     if (journal.used() != 0 && !journal.undo(heap_.base(), store_->head().stamp.size)) Heap::throw_corrupt();
     if (!store_->is_sound()) Heap::throw_corrupt();
-    heap_.begin();
+    heap_.free_given();
   } catch (...) {
     store_->lock().unlock();
     throw;

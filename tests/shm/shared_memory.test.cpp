@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -449,6 +450,40 @@ TEST(SharedMemoryTest, UnlinkingWhatAnotherHandleHasUnlinkedIsAnError) {
 
   EXPECT_EQ(refusal.error, ENOENT);
   EXPECT_TRUE(says(refusal.text, name.text())) << refusal.text;
+}
+
+TEST(SharedMemoryTest, AHandleThatIsTooLateLeavesTheNextBlockItsName) {
+  const Name name;
+  SharedMemory first = SharedMemory::create(name, 100);
+  SharedMemory second = first.duplicate();
+  first.unlink();
+  SharedMemory next = SharedMemory::create(name, 200);
+
+  const Refusal refusal = refusal_of([&] { second.unlink(); });
+
+  EXPECT_EQ(refusal.error, ENOENT);
+  EXPECT_TRUE(says(refusal.text, name.text()) && says(refusal.text, "another block")) << refusal.text;
+  EXPECT_EQ(SharedMemory::open(name).size(), 200U);
+  next.unlink();
+  EXPECT_FALSE(name.exists());
+}
+
+TEST(SharedMemoryTest, WhatIsNoBlockOrNotForUsSaysWhatToDo) {
+  const Name name;
+  const std::string path = "/dev/shm/" + name.text();
+  ASSERT_EQ(::mkdir(path.c_str(), 0700), 0);
+  const Refusal directory = refusal_of([&] { SharedMemory::open(name); });
+  EXPECT_TRUE(says(directory.text, "something else in /dev/shm")) << directory.error << directory.text;
+  EXPECT_TRUE(says(refusal_of([&] { SharedMemory::unlink(name); }).text, "something else in /dev/shm"));
+  ASSERT_EQ(::rmdir(path.c_str()), 0);
+
+  ASSERT_EQ(::symlink("/dev/null", path.c_str()), 0);
+  const Refusal link = refusal_of([&] { SharedMemory::open(name); });
+  EXPECT_TRUE(says(link.text, "something else in /dev/shm")) << link.error << link.text;
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+
+  const os_test::Refusing refusing{"shm_open", EACCES};
+  EXPECT_TRUE(says(refusal_of([&] { SharedMemory::open(name); }).text, "chmod 600"));
 }
 
 TEST(SharedMemoryTest, AnonymousMemoryHasNothingToUnlink) {

@@ -19,6 +19,7 @@
 #include <numeric>
 #include <optional>
 #include <random>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -29,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -759,6 +761,273 @@ TEST(SharedContainersTest, WhatIsLentStaysWhereItIs) {
   });
   EXPECT_EQ(map.at(1), 7);
   EXPECT_EQ(map.size(), 98U);
+}
+
+// With a text as its value the function gets a copy: the entry is lent all the same.
+TEST(SharedContainersTest, AnEntryWithATextIsLentToo) {
+  const shared_map<std::string, std::string> map{{"a long key of many letters", "x"}, {"b", "y"}};
+  const auto before = map.to_map();
+  const auto refused = [&](const std::string& key, const auto& act) {
+    EXPECT_THROW(map.with(key,
+                          [&](std::string& text) {
+                            text = "new";
+                            act();
+                          }),
+                 multiproc::InvalidState)
+        << key;
+    EXPECT_EQ(map.to_map(), before);
+  };
+  refused("b", [&] { map.erase("b"); });
+  refused("b", [&] { map.clear(); });
+  refused("c", [&] { map.erase("c"); });
+  {
+    const std::scoped_lock held(map.get_lock());
+    const std::string_view key = (*map.begin()).first;  // where the map has it
+    EXPECT_THROW(map.with(key,
+                          [&](std::string& text) {
+                            text = "new";
+                            map.erase(key);
+                          }),
+                 multiproc::InvalidState);
+    map.with(key, [&](std::string& text) {
+      map.erase("b");
+      map.insert_or_assign(key, "not this");
+      for (int i = 0; i < 100; ++i) map.insert(std::to_string(i), "other");
+      text += "!";
+    });
+  }
+  EXPECT_EQ(map.at("a long key of many letters"), "x!");
+  EXPECT_EQ(map.size(), 101U);
+  EXPECT_EQ(map.with("fresh",
+                     [&](std::string& text) {
+                       EXPECT_TRUE(map.contains("fresh"));
+                       text = "made";
+                       return text.size();
+                     }),
+            4U);
+  EXPECT_EQ(map.at("fresh"), "made");
+  EXPECT_THROW(map.with("none", [](std::string&) { throw std::runtime_error("no"); }), std::runtime_error);
+  EXPECT_FALSE(map.contains("none"));
+}
+
+TEST(SharedMapTest, ForEachIsOneChange) {
+  const shared_map<std::string, int> map;
+  const auto fill = [&] {
+    map.clear();
+    for (const char* const key : {"a", "b", "c", "d"}) map.insert(key, 1);
+  };
+  using Entries = std::map<std::string, int>;
+  const auto assign = [](const auto& its) {
+    its.for_each([&](std::string_view key, int n) { its.insert_or_assign(key, n + 10); });
+  };
+  const auto insert = [](const auto& its) {
+    its.for_each([&](std::string_view key, int n) {
+      if (key.size() == 1) its.insert(std::string(key) + "2", n + 1);  // and comes to it
+      if (key == "b2") its.with("a", [&](int& a) { a = n + 100; });
+    });
+  };
+  const auto erase = [](const auto& its) {
+    Entries seen;
+    its.for_each([&](std::string_view key, int n) {
+      seen.emplace(key, n);
+      if (key != "c") return;
+      for (const char* const other : {"a", "b", "d"}) its.erase(other);
+    });
+    EXPECT_EQ(seen, (Entries{{"a", 1}, {"b", 1}, {"c", 1}}));
+  };
+  const auto nothing = [](const auto& its) {
+    EXPECT_THROW(its.for_each([&](std::string_view key, int) {
+      its.insert_or_assign("a", 5);
+      its.insert("z", 5);
+      if (key == "c") throw std::runtime_error("no");
+    }),
+                 std::runtime_error);
+    EXPECT_THROW(its.for_each([&](std::string_view key, int) { its.erase(key); }), multiproc::InvalidState);
+    EXPECT_THROW(its.for_each([&](std::string_view, int) { its.clear(); }), multiproc::InvalidState);
+  };
+  const auto check = [&](const auto& act, const Entries& expected) {
+    fill();
+    act(map);
+    EXPECT_EQ(map.to_map(), expected);
+    fill();
+    map.with([&](const auto& mine) {
+      mine.insert("y", 0);
+      mine.erase("y");
+      act(mine);
+    });
+    EXPECT_EQ(map.to_map(), expected) << "within with()";
+    fill();
+    EXPECT_THROW(map.with([&](const auto& mine) {
+      act(mine);
+      throw std::runtime_error("no");
+    }),
+                 std::runtime_error);
+    EXPECT_EQ(map.to_map(), (Entries{{"a", 1}, {"b", 1}, {"c", 1}, {"d", 1}})) << "undone with the whole";
+  };
+  check(assign, {{"a", 11}, {"b", 11}, {"c", 11}, {"d", 11}});
+  check(insert, {{"a", 102}, {"a2", 2}, {"b", 1}, {"b2", 2}, {"c", 1}, {"c2", 2}, {"d", 1}, {"d2", 2}});
+  check(erase, {{"c", 1}});
+  check(nothing, {{"a", 1}, {"b", 1}, {"c", 1}, {"d", 1}});
+  EXPECT_FALSE(map.get_lock().locked());
+
+  const shared_map<int, std::string> texts{{1, "one"}, {2, "two"}};
+  texts.for_each([&](int key, std::string_view text) { texts.insert_or_assign(key, std::string(text) + "!"); });
+  EXPECT_EQ(texts.to_map(), (std::map<int, std::string>{{1, "one!"}, {2, "two!"}}));
+}
+
+// Nearly full, with most of it free in small pieces: what a change gives back serves the next one, and what was free
+// before serves this one.
+TEST(SharedMapTest, AChangeThatGivesBackUsesWhatWasFree) {
+  const shared_map<int, std::string> map({.max_bytes = std::size_t{1} << 20});
+  int count = 0;
+  try {
+    for (;; ++count) map.insert(count, std::string(1000, 'x'));
+  } catch (const std::system_error& full) {
+    EXPECT_EQ(full.code().value(), ENOSPC);
+  }
+  ASSERT_GT(count, 500);
+  for (int key = 0; key < count; ++key) {
+    if (key % 20 != 0 && key != count - 1) map.erase(key);
+  }
+  const std::size_t left = map.size();
+  for (int i = 0; i < 100; ++i) {
+    map.with([&](const auto& mine) {
+      mine.erase(0);
+      mine.insert(0, std::string(1000, 'y'));
+      mine.insert_or_assign(20, std::string(1001, 'z'));
+      mine.insert_or_assign(20, std::string(500, 'z'));
+      mine.insert_or_assign(40, std::string(5000, static_cast<char>('a' + i % 26)));  // joins pieces
+    });
+    ASSERT_EQ(map.at(0), std::string(1000, 'y'));
+    ASSERT_EQ(map.at(20), std::string(500, 'z'));
+    ASSERT_EQ(map.at(40), std::string(5000, static_cast<char>('a' + i % 26)));
+  }
+  EXPECT_EQ(map.size(), left);
+  EXPECT_EQ(map.at(60), std::string(1000, 'x'));
+}
+
+// Changes and parts of them that fail, at random, in memory that is nearly full: against a std::map.
+TEST(SharedMapTest, AgreesWithAMapWhereChangesFailInLittleMemory) {
+  using Entries = std::map<int, std::string>;
+  std::mt19937 random(7);
+  const shared_map<int, std::string> map({.max_bytes = std::size_t{100} << 10});
+  Entries model;
+  std::size_t full = 0;
+  std::size_t done = 0;
+  const auto failing_part = [](const auto& mine, int key) {
+    mine.with(key, [&](std::string& text) {
+      text += "zz";
+      mine.erase((key + 1) % 60);
+      mine.insert_or_assign((key + 2) % 60, std::string(3000, 'q'));
+      throw 1;
+    });
+  };
+  for (int round = 0; round < 2000; ++round) {
+    Entries work = model;
+    try {
+      map.with([&](const auto& mine) {
+        for (auto steps = random() % 12; steps > 0; --steps) {
+          const int key = static_cast<int>(random() % 60);
+          switch (random() % 5) {
+            case 0:
+              mine.erase(key);
+              work.erase(key);
+              break;
+            case 1:
+            case 2: {
+              const std::string text(random() % 6000, static_cast<char>('a' + key % 26));
+              mine.insert_or_assign(key, text);
+              work[key] = text;
+              break;
+            }
+            case 3: try { failing_part(mine, key);
+              } catch (const std::system_error&) {
+              }
+              break;
+            default:
+              mine.for_each([&](int each, std::string_view text) {
+                if (each % 7 == 0) mine.insert_or_assign(each, std::string(text.substr(0, text.size() / 2)));
+              });
+              for (auto& [each, text] : work) {
+                if (each % 7 == 0) text.resize(text.size() / 2);
+              }
+          }
+        }
+        if (random() % 3 == 0) throw 2;
+      });
+      model = std::move(work);
+      ++done;
+    } catch (int) {
+    } catch (const std::system_error& error) {
+      EXPECT_EQ(error.code().value(), ENOSPC);
+      ++full;
+    }
+    ASSERT_EQ(map.to_map(), model) << round;
+  }
+  EXPECT_GT(done, 300U);
+  EXPECT_GT(full, 0U) << "the memory was never short";
+}
+
+// On a thread's stack it would have no room.
+TEST(SharedContainersTest, LargeElementsNeedNoStack) {
+  struct Large {
+    std::array<char, std::size_t{9} << 20> letters;
+  };
+  const auto large = std::make_unique<Large>();
+  large->letters.back() = 'a';
+  const shared_vector<Large> vector;
+  vector.push_back(*large);
+  vector.set(0, *large);
+  vector.insert(0, *large);
+  vector.emplace_back();
+  vector.emplace_back(*large);
+  vector.resize(5);
+  {
+    const std::scoped_lock held(vector.get_lock());
+    vector.insert(0, vector.front());  // its own, which moves
+    vector.set(3, vector[0]);
+    vector.push_back(vector[1]);
+  }
+  std::string last;
+  vector.with([&](const auto& mine) {
+    for (const Large& each : mine) last += each.letters.back() == 'a' ? 'a' : '-';
+  });
+  EXPECT_EQ(last, "aaaaa-a");
+  vector.clear();
+  vector.resize(1, *large);
+  vector.assign(std::span<const Large>(large.get(), 1));
+  EXPECT_EQ(vector.size(), 1U);
+
+  const shared_map<int, Large> map;
+  map.with(1, [](Large& made) { made.letters[0] = 'b'; });
+  const std::scoped_lock held(map.get_lock());
+  EXPECT_EQ(map[1].letters[0], 'b');
+  EXPECT_EQ(map[2].letters[0], '\0');
+}
+
+// Its owner would be taken for dead, or for oneself.
+TEST(SharedContainersTest, AProcessOfAnotherPidNamespaceIsRefused) {
+  const shared_vector<int> vector{1};
+  const auto memory = segment_of(vector);
+  (void)sync_test::handle_at<shared_vector<int>>({memory, 0});  // this process knows its own
+  const auto child = support::in_child([&] {
+    if (::unshare(CLONE_NEWPID) != 0) return 77;
+    EXPECT_EQ(sync_test::handle_at<shared_vector<int>>({memory, 0}).size(), 1U) << "still in the old one";
+    const auto inner = support::in_child([&] {
+      try {
+        (void)sync_test::handle_at<shared_vector<int>>({memory, 0});
+        ADD_FAILURE() << "was taken";
+      } catch (const multiproc::DecodeError& error) {
+        EXPECT_NE(std::string(error.what()).find("pid namespace"), std::string::npos) << error.what();
+      }
+      const shared_vector<int> own{2};
+      EXPECT_EQ(sync_test::handle_at<shared_vector<int>>({segment_of(own), 0}).size(), 1U);
+    });
+    EXPECT_EQ(inner.status, 0) << inner.out << inner.err;
+    return testing::Test::HasFailure() ? 1 : 0;
+  });
+  if (child.status == 77) GTEST_SKIP() << "unshare(CLONE_NEWPID) is refused here";
+  EXPECT_EQ(child.status, 0) << child.out << child.err;
 }
 
 TEST(SharedVectorTest, IsMadeAsAVectorIs) {

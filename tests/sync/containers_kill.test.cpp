@@ -15,6 +15,8 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -145,6 +147,7 @@ std::uint64_t bytes_free(const std::byte* base) {
 void check_memory(std::uint64_t used, const std::byte* base, Findings& found) {
   const StoreHead& head = *reinterpret_cast<const StoreHead*>(base);
   if (head.heap.journal.used() != 0) found.corrupt("the journal is not empty");
+  if (head.heap.given != 0) found.corrupt("what was given back is not free");
   const std::uint64_t cut = head.heap.top - head.heap.first;
   const std::uint64_t known = used + bytes_free(base);
   if (known != cut) found.leaked(std::to_string(cut) + " bytes, known are " + std::to_string(known));
@@ -508,6 +511,12 @@ TEST(SharedMapKillTest, TextsInsertAssignErase) {
   steps.operation = [](TextMap& map) { map.erase("b"); };
   steps.expected = [](Texts& texts) { texts.erase("b"); };
   steps.run("shared_map<string, string>::erase");
+
+  for (const char* const key : {"b", "between"}) {
+    steps.operation = [key](TextMap& map) { map.with(key, [](std::string& text) { text = "other"; }); };
+    steps.expected = [key](Texts& texts) { texts[key] = "other"; };
+    steps.run("shared_map<string, string>::with(" + std::string(key) + ")");
+  }
 }
 
 // A text for which free blocks are joined, and one for which a larger one is split.
@@ -554,6 +563,94 @@ TEST(SharedMapKillTest, InsertWhereFreeBlocksAreJoinedOrSplit) {
   steps.operation = [small](LongMap& map) { map.insert(5, small); };
   steps.expected = [small](Long& texts) { texts[5] = small; };
   steps.run("shared_map::insert, splits a free block");
+}
+
+// What one change gave back is made free at the beginning of the next, and a change that gives back takes what was
+// free before.
+TEST(SharedMapKillTest, WhatWasGivenBackIsTakenAgain) {
+  using Long = std::map<int, std::string>;
+  using LongMap = shared_map<int, std::string>;
+  const std::string part(1024, 'h');
+  Steps<LongMap, Long> steps{.before = {{1, "1"}, {2, std::string(2000, 'e')}, {3, "3"}},
+                             .operation = {},
+                             .expected = {},
+                             .more =
+                                 [](LongMap& map) {
+                                   for (int i = 0; i < kMore; ++i) map.insert(-i - 1, "more");
+                                 },
+                             .expected_more =
+                                 [](Long& texts) {
+                                   for (int i = 0; i < kMore; ++i) texts[-i - 1] = "more";
+                                 },
+                             .fill = {},
+                             .read = [](const LongMap& map) { return map.to_map(); },
+                             .used =
+                                 [](const LongMap&, const Long& texts) {
+                                   std::uint64_t sum = 0;
+                                   for (const auto& entry : texts) {
+                                     sum += multiproc::detail::Heap::rounded(64) +
+                                            multiproc::detail::Heap::rounded(entry.second.size());
+                                   }
+                                   return sum;
+                                 }};
+  steps.budget = std::chrono::milliseconds{2500};
+  steps.most = std::size_t{64} << 10;
+  // To the end of the segment; the erased ones are one change, the last before the operation.
+  steps.fill = [](LongMap& map, const Long& texts) {
+    for (const auto& [key, value] : texts) map.insert(key, value);
+    int last = 10;
+    for (const std::size_t length : {16384UL, 4096UL, 1024UL, 0UL}) {
+      try {
+        for (;; ++last) map.insert(last, std::string(length, 'h'));
+      } catch (const std::system_error&) {
+      }
+    }
+    map.with([](LongMap& mine) {
+      std::vector<int> gone;
+      mine.for_each([&](int key, std::string_view) {
+        if (key >= 10) gone.push_back(key);
+      });
+      for (const int key : gone) mine.erase(key);
+    });
+  };
+  steps.operation = [](LongMap& map) { map.insert(5, "five"); };
+  steps.expected = [](Long& texts) { texts[5] = "five"; };
+  steps.run("shared_map::insert, after a change that gave back");
+
+  steps.operation = [part](LongMap& map) {
+    map.with([&](LongMap& mine) {
+      mine.erase(2);
+      mine.insert(2, part);
+      try {
+        mine.with([&](LongMap& inner) {
+          inner.erase(3);
+          inner.insert(6, part);
+          throw 1;
+        });
+      } catch (int) {
+      }
+      mine.insert_or_assign(1, std::string(1500, 'n'));
+    });
+  };
+  steps.expected = [part](Long& texts) {
+    texts[2] = part;
+    texts[1] = std::string(1500, 'n');
+  };
+  steps.run("shared_map::with, gives back and takes");
+}
+
+TEST(SharedMapKillTest, ForEach) {
+  auto steps = map_steps();
+  steps.before = {{3, 1}, {6, 2}, {9, 3}};
+  steps.operation = [](Map& map) {
+    map.for_each([&](int key, int value) {
+      map.insert_or_assign(key, value + 1000);
+      if (key == 3) map.erase(6);
+    });
+  };
+  steps.expected = [](Pairs& pairs) { pairs = {{3, 1001}, {9, 1003}}; };
+  steps.budget = std::chrono::milliseconds{1500};
+  steps.run("shared_map::for_each");
 }
 
 TEST(SharedStringKillTest, AppendAssignInsertErase) {

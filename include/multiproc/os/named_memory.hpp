@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include <multiproc/os/fd.hpp>
+#include <multiproc/os/memory.hpp>
 #include <multiproc/os/result.hpp>
 
 namespace multiproc::os {
@@ -30,6 +31,9 @@ Result<Fd> open_named(const char* name) noexcept;
 /// the first touch, which is a SIGBUS when there is no room. Again: nothing. ENOSPC or ENOMEM: no room. Where the file
 /// can't be reserved (no right to write, a file system that does not know how) it is left as it is. Signals wait.
 Result<> reserve_existing(int memory, std::size_t size) noexcept;
+
+/// What is called `name` now. ENOENT, EACCES.
+Result<MemoryInfo> look_at_named(const char* name) noexcept;
 
 /// Takes the name away; the memory goes with its last descriptor and mapping. ENOENT, EACCES (another user's).
 Result<> unlink_named(const char* name) noexcept;

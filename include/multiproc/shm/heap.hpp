@@ -8,7 +8,7 @@
 // of the heap is free, or all of the segment is used, neighbours are joined; the last block may grow where it stands.
 //
 // Every word of the heap is kept in the journal before it changes. What is in a block that was given back stays until
-// the change has happened: until then new blocks are cut from fresh memory. Callers hold a lock.
+// the change has happened, should it be undone: the next change makes it free. Callers hold a lock.
 //
 // Stands on   shm/segment.hpp, shm/journal.hpp.
 #pragma once
@@ -38,8 +38,8 @@ struct HeapHead {
   std::uint64_t alignment = 0;                    // of every block, a power of two
   std::atomic<std::uint64_t> reserved{};          // all bytes before it, from `first` on, can be touched; only grows
   std::atomic<std::uint64_t> journal_reserved{};  // and of the journal's room; offset of its end
-  std::uint64_t has_given = 0;                    // in the change under way: what was given back may be wanted again
-  std::uint64_t free_bytes = 0;                   // in the lists
+  std::uint64_t given = 0;                        // list of what the last change gave back: may be wanted until it ends
+  std::uint64_t free_bytes = 0;                   // in the lists of `free`
   std::array<std::uint64_t, kClasses> free{};
 };
 
@@ -88,7 +88,7 @@ class Heap {
   /// Whether the words that never change are those of a heap in a segment of that size; and whether the others are.
   static bool is_plausible(const HeapHead& head, std::uint64_t size) noexcept;
   static bool is_sound(const HeapHead& head) noexcept {
-    return head.first <= head.top && head.top <= head.limit &&
+    return head.first <= head.top && head.top <= head.limit && head.given <= head.top &&
            head.reserved.load(std::memory_order_relaxed) <= head.limit &&
            head.journal_reserved.load(std::memory_order_relaxed) <= head.first;
   }
@@ -104,8 +104,10 @@ class Heap {
   std::uint64_t take(std::size_t size) const;
   void give(std::uint64_t block, std::size_t size) const;
 
-  /// At the beginning of a change that stands for itself.
-  void begin() const noexcept { head_->has_given = 0; }
+  /// At the beginning of a change that stands for itself, whose journal is empty: whether the last one gave back any,
+  /// and to make that free.
+  bool has_given() const noexcept { return head_->given != 0; }
+  void free_given() const;
   /// In a step of a larger change.
   void use(Kept& kept) noexcept { kept_ = &kept; }
 
@@ -134,6 +136,10 @@ class Heap {
   Journal& journal() const noexcept { return head_->journal; }
 
  private:
+  // A word of the list of what was given back: the next block, and above it the size class of this one.
+  static constexpr unsigned kOffsetBits = 48;
+  static constexpr std::uint64_t kOffset = (std::uint64_t{1} << kOffsetBits) - 1;
+
   std::uint64_t offset_of(const void* bytes) const noexcept {
     return static_cast<std::uint64_t>(static_cast<const std::byte*>(bytes) - base());
   }

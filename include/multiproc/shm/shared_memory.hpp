@@ -61,9 +61,9 @@ class SharedMemory {
   /// byte in it.
   static SharedMemory create(std::string_view name, std::size_t size);
 
-  /// All of what `name` names. SystemError: there is none (ENOENT), it is another user's (EACCES), no descriptor;
-  /// its maker did not reserve it, and there is no room for it (ENOSPC, ENOMEM), with size, room and remedy.
-  /// Unsupported: such a name as above. InvalidState: it has no size yet.
+  /// All of what `name` names. SystemError: there is none (ENOENT), it is another user's (EACCES), it is no block
+  /// (EINVAL), no descriptor; its maker did not reserve it, and there is no room for it (ENOSPC, ENOMEM), with size,
+  /// room and remedy. Unsupported: such a name as above. InvalidState: it has no size yet.
   static SharedMemory open(std::string_view name);
 
   /// Another handle to the same bytes: to be kept when this one is given to a Process, or to be given away.
@@ -95,8 +95,9 @@ class SharedMemory {
   void close() noexcept { segment_.reset(); }
 
   /// Takes the name away, before or after close(): nobody can open it any more, those who have the memory keep it.
-  /// SystemError with ENOENT: it is gone already. A handle that has unlinked does not ask the kernel a second time: the
-  /// name may be another's by now. InvalidState: there is no name.
+  /// SystemError with ENOENT: it is gone already, or names another block by now. That is looked at before, by a handle
+  /// that is not closed; a process that unlinks and makes anew between the look and the deed still loses its name. A
+  /// handle that has unlinked does not ask the kernel a second time. InvalidState: there is no name.
   void unlink();
 
   /// The same for a name without a handle: what a process left behind that was killed.

@@ -11,14 +11,14 @@
 // Visibility  What was done to the map before a call of another thread or process is visible to that call.
 // Death       A process that is killed in a call has done it or has not; what it had begun is undone by the next one
 //             that has the lock. No memory is lost. Writes through references are not undone.
-// Fork        A child that is forked within with() does not own the lock: it waits for it as others do, and what it
-//             does on its way out of with() changes nothing.
+// Fork        A child that is forked within with() or for_each() does not own the lock: it waits for it as others do,
+//             and what it does on its way out changes nothing.
 // Limits      max_bytes, 1 GiB unless told otherwise and at least 64 KiB: address space, of which memory is taken as it
 //             is needed. One descriptor a map. A held lock must not lose its last handle. One with() may change as much
 //             of what was there before as fits into 1 MiB: some 10000 insertions into a map of many entries, any
-//             number into an empty one. What with() gives back can be used again once it has ended. Memory that another
-//             process has written over is found where it can be, by DecodeError or InvalidState, but the links between
-//             the entries are believed.
+//             number into an empty one. What with() gives back can be used again once it has ended; what was free
+//             before, at once. Memory that another process has written over is found where it can be, by DecodeError or
+//             InvalidState, but the links between the entries are believed.
 // Cost        The lock, and some hundred nanoseconds; all but the walks are logarithmic in the number of entries (with
 //             a probability that comes to certainty: the tree is a treap).
 // Stands on   sync/rlock.hpp, shm/heap.hpp.
@@ -251,29 +251,25 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
   auto with(KeyGiven key, F&& update) const {
     const shared_map self = *this;  // F may let *this name another one
     return detail::change(self.store_, [&](detail::Operation& call) {
-      Spot spot = self.look_for(key);
+      const Spot spot = self.look_for(key);
+      std::uint64_t at = spot.hit;
       if constexpr (std::is_same_v<V, std::string>) {
-        std::string text = spot.hit == 0 ? std::string() : std::string(self.value_of(spot.hit));
-        const auto put_back = [&] {
-          spot = self.look_for(key);  // F may have used the map
-          if (spot.hit == 0)
-            self.add(call, spot, key, text);
-          else
-            self.node(spot.hit)->mapped.replace(call, text);
-        };
+        if (at == 0) at = self.add(call, spot, key, {});
+        call.lend(at);
+        std::string text(self.value_of(at));
         if constexpr (std::is_void_v<std::invoke_result_t<F, std::string&>>) {
           std::forward<F>(update)(text);
-          put_back();
+          self.node(at)->mapped.replace(call, text);
         } else {
           auto result = std::forward<F>(update)(text);
-          put_back();
+          self.node(at)->mapped.replace(call, text);
           return result;
         }
       } else {
-        if (spot.hit == 0) spot.hit = self.add(call, spot, key, V{});
-        V& value = self.node(spot.hit)->mapped.value;
+        if (at == 0) at = self.add_default(call, spot, key);
+        V& value = self.node(at)->mapped.value;
         call.heap().keep(&value, sizeof value);
-        call.lend(spot.hit);
+        call.lend(at);
         return std::forward<F>(update)(value);
       }
     });
@@ -289,12 +285,21 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
   }
   RLock& get_lock() const noexcept { return store_.lock(); }
 
-  /// F(key, value) for each under the lock, in order.
+  /// F(key, value) for each under the lock, in order. One change, as with(F) is: what F does to the map happens when
+  /// the last call of it has returned, or, when one throws, not at all. F comes to what it inserts behind the entry
+  /// that it has, and no more to what it erases there. A text that it has been given is good until it assigns another
+  /// one to that entry. InvalidState: F erases the entry that it has.
   template <class F>
   void for_each(F&& act) const {
     const shared_map self = *this;  // F may let *this name another one
-    const detail::Operation call(self.store_);
-    for (auto [key, value] : self) act(key, std::as_const(value));
+    detail::change(self.store_, [&](detail::Operation& call) {
+      for (std::uint64_t at = self.root().first; at != 0; at = self.node(at)->next) {
+        call.lend(at);
+        auto&& key = self.key_of(at);
+        auto&& value = self.value_of(at);
+        act(key, std::as_const(value));
+      }
+    });
   }
   std::map<K, V> to_map() const {
     std::map<K, V> copy;
@@ -310,7 +315,7 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     std::uint64_t found = 0;
     detail::change(store_, [&](detail::Operation& call) {
       const Spot spot = look_for(key);
-      found = spot.hit != 0 ? spot.hit : add(call, spot, key, V{});
+      found = spot.hit != 0 ? spot.hit : add_default(call, spot, key);
     });
     return node(found)->mapped.value;
   }
@@ -430,8 +435,18 @@ class shared_map {  // NOLINT(readability-identifier-naming): as std's
     return at;
   }
 
+  // V{} may be too large for the stack.
+  std::uint64_t add_default(const detail::Operation& call, const Spot& spot, KeyGiven key) const {
+    if constexpr (sizeof(V) > 4096)
+      return add(call, spot, key, *std::unique_ptr<V>(new V{}));
+    else
+      return add(call, spot, key, V{});
+  }
+
   void take_out(const detail::Operation& call, std::uint64_t at) const {
-    if (call.is_lent(at)) throw InvalidState("shared_map: an entry is erased within its own with(key, F)");
+    if (call.is_lent(at)) {
+      throw InvalidState("shared_map: an entry is erased by the function that with(key, F) or for_each(F) lends it to");
+    }
     Node* const gone = node(at);
     const KeyView key = key_of(at);
     call.heap().keep(&root(), sizeof(Root));

@@ -47,7 +47,9 @@
 namespace multiproc {
 
 /// The most that a container may grow to; 0: 1 GiB, or less where the limits of this process are lower. Less than 64
-/// KiB counts as 64 KiB. Unsupported: more than any machine has.
+/// KiB counts as 64 KiB. Not all of it can be used: blocks have one of four sizes between a number of bytes and its
+/// double (8, 10, 12, 14, 16 MiB), so that up to a fifth of what elements or texts take, or of what a lone vector or
+/// string may take, is left over. Unsupported: more than any machine has.
 struct SharedContainerOptions {
   std::size_t max_bytes = 0;
 };
@@ -124,8 +126,8 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
     return *element(index);
   }
   void set(std::size_t index, const T& value) const {
-    const T copy = value;
-    with(index, [&](T& here) { here = copy; });
+    const Apart apart(store_, value);
+    with(index, [&](T& here) { here = *apart; });
   }
   std::vector<T> to_vector() const {
     const detail::Operation call(store_);
@@ -133,12 +135,15 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
   }
 
   void push_back(const T& value) const {
-    const T copy = value;
-    detail::change(store_, [&](detail::Operation& call) { std::construct_at(gap(call, count(), 0, 1), copy); });
+    const Apart apart(store_, value);
+    detail::change(store_, [&](detail::Operation& call) { std::construct_at(gap(call, count(), 0, 1), *apart); });
   }
   template <class... Args>
   void emplace_back(Args&&... args) const {
-    push_back(T(std::forward<Args>(args)...));
+    if constexpr (sizeof(T) > kMostOnStack)
+      push_back(*std::unique_ptr<T>(new T(std::forward<Args>(args)...)));
+    else
+      push_back(T(std::forward<Args>(args)...));
   }
   /// std::out_of_range: it is empty.
   void pop_back() const {
@@ -151,9 +156,9 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
   /// Before the element at `index`, or at the end. std::out_of_range.
   template <std::integral Index>
   void insert(Index index, const T& value) const {
-    const T copy = value;
+    const Apart apart(store_, value);
     detail::change(store_, [&](detail::Operation& call) {
-      std::construct_at(gap(call, position(static_cast<std::size_t>(index)), 0, 1), copy);
+      std::construct_at(gap(call, position(static_cast<std::size_t>(index)), 0, 1), *apart);
     });
   }
   /// Under get_lock(), as all that has iterators.
@@ -177,17 +182,17 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
   }
   iterator erase(const_iterator at) const { return erase(at, at + 1); }
 
-  void resize(std::size_t elements, const T& value = T{}) const {
-    const T copy = value;
-    detail::change(store_, [&](detail::Operation& call) {
-      const std::size_t before = count();
-      if (elements < before)
-        gap(call, elements, before - elements, 0);
-      else if (elements > before)
-        std::uninitialized_fill_n(gap(call, before, 0, elements - before), elements - before, copy);
-    });
+  /// New ones are T() or `value`.
+  void resize(std::size_t elements) const {
+    resize_and(elements, [](T* first, std::size_t fresh) { std::uninitialized_value_construct_n(first, fresh); });
   }
-  void clear() const { resize(0); }
+  void resize(std::size_t elements, const T& value) const {
+    const Apart apart(store_, value);
+    resize_and(elements, [&](T* first, std::size_t fresh) { std::uninitialized_fill_n(first, fresh, *apart); });
+  }
+  void clear() const {
+    detail::change(store_, [&](detail::Operation& call) { gap(call, 0, count(), 0); });
+  }
 
   template <std::ranges::input_range Range>
     requires std::is_constructible_v<T, std::ranges::range_reference_t<Range>>
@@ -197,7 +202,12 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
     } else {
       // std::vector<bool> has no elements that could be copied at once.
       std::vector<std::conditional_t<std::is_same_v<T, bool>, unsigned char, T>> kept;
-      for (auto&& element : elements) kept.push_back(T(std::forward<decltype(element)>(element)));
+      for (auto&& element : elements) {
+        if constexpr (std::is_same_v<std::remove_const_t<std::remove_reference_t<decltype(element)>>, T>)
+          kept.push_back(element);
+        else
+          kept.push_back(T(std::forward<decltype(element)>(element)));
+      }
       replace_all(kept.data(), kept.size());
     }
   }
@@ -264,6 +274,20 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
         return reinterpret_cast<const detail::Buffer*>(head.root.data())->is_plausible(head.heap.top, sizeof(T));
       }};
 
+  static constexpr std::size_t kMostOnStack = 4096;
+
+  // What the caller gave. Of one of our own elements, which may move, a copy: not on the stack, for it may be large.
+  class Apart {
+   public:
+    Apart(const detail::Store& store, const T& value)
+        : copy_(store.contains(&value) ? std::make_unique<T>(value) : nullptr), value_(copy_ ? *copy_ : value) {}
+    const T& operator*() const noexcept { return value_; }
+
+   private:
+    const std::unique_ptr<const T> copy_;
+    const T& value_;
+  };
+
   explicit shared_vector(const detail::Place& place) : store_(kKind, place) {}
 
   detail::Buffer& buffer() const noexcept { return *reinterpret_cast<detail::Buffer*>(store_.head().root.data()); }
@@ -283,6 +307,16 @@ class shared_vector {  // NOLINT(readability-identifier-naming): as std's
   }
   T* gap(const detail::Operation& call, std::size_t at, std::size_t removed, std::size_t inserted) const {
     return reinterpret_cast<T*>(buffer().splice(call, bytes_of(at), bytes_of(removed), bytes_of(inserted)));
+  }
+  template <class Fill>
+  void resize_and(std::size_t elements, const Fill& fill) const {
+    detail::change(store_, [&](detail::Operation& call) {
+      const std::size_t before = count();
+      if (elements < before)
+        gap(call, elements, before - elements, 0);
+      else if (elements > before)
+        fill(gap(call, before, 0, elements - before), elements - before);
+    });
   }
   template <class From>
   void replace_all(const From* elements, std::size_t number) const {

@@ -16,6 +16,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -30,11 +31,12 @@ namespace multiproc::detail {
 
 struct StoreHead {
   static constexpr std::uint64_t kMagic = 0x726f7473'61706d75;  // "umpastor"
-  static constexpr std::uint32_t kVersion = 2;
+  static constexpr std::uint32_t kVersion = 3;
 
   LayoutStamp stamp;
   std::uint64_t kind = 0;                   // which container
   std::array<std::uint64_t, 2> elements{};  // the sizes of what it holds
+  std::uint64_t pid_namespace = 0;          // of its maker: the owner of the lock is known by its thread id
   RLockState lock;
   HeapHead heap;
   std::array<std::uint64_t, 8> root{};  // the container's own
@@ -64,6 +66,11 @@ class Store {
   StoreHead& head() const noexcept { return *head_; }
   Heap heap() const noexcept { return Heap(*segment_, head_->heap); }
   std::byte* base() const noexcept { return segment_->begin(); }
+  /// Whether this lies in the container itself, as mapped here.
+  bool contains(const void* bytes) const noexcept {
+    return std::greater_equal<>{}(bytes, static_cast<const void*>(base())) &&
+           std::less<>{}(bytes, static_cast<const void*>(base() + segment_->size()));
+  }
   RLock& lock() const noexcept { return lock_; }
   Place place() const noexcept { return {segment_, 0}; }
 
@@ -93,9 +100,8 @@ class Operation {
   explicit Operation(const Store& store) : store_(&store), heap_(store.heap()), under_way_(&store.head(), this) {
     (void)store.lock().lock();
     const OperationUnderWay* const outermost = under_way_.outermost_of_same();
-    if (outermost == nullptr && heap_.journal().used() == 0 && store.is_sound()) [[likely]]
-      heap_.begin();
-    else
+    const bool is_as_left = outermost == nullptr && heap_.journal().used() == 0 && !heap_.has_given();
+    if (!is_as_left || !store.is_sound()) [[unlikely]]
       begin(outermost);
   }
   ~Operation() {
