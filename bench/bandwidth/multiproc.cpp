@@ -34,8 +34,7 @@ MULTIPROC_BANDWIDTH(integers, "integers_multiproc", 4);
 void raw_integers(benchmark::State& state) {
   bench::SocketChannel<SOCK_SEQPACKET> channel(sizeof(int));
   bandwidth_bench::time_messages(
-      state, sizeof(int),
-      [&](std::uint32_t number) { return channel.send(0, std::as_bytes(std::span(&number, 1))); },
+      state, sizeof(int), [&](std::uint32_t number) { return channel.send(0, std::as_bytes(std::span(&number, 1))); },
       [&](std::uint32_t number) {
         std::uint32_t got = 0;
         return channel.receive(1, std::as_writable_bytes(std::span(&got, 1))) && got == number;

@@ -2,8 +2,8 @@
 //
 // The harness itself: it finds the faults that are known, each of the kind that it is, and none where there is none.
 
-#include "os/sanitizer.hpp"
 #include "support/kill_step.hpp"
+#include "os/sanitizer.hpp"
 
 #include <array>
 #include <atomic>
