@@ -15,29 +15,16 @@
 #include <multiproc/os/socket.hpp>
 
 #include "os/fault.hpp"
+#include "os/transfer.hpp"
 
 namespace multiproc::os {
 
 namespace {
 
-// One place for EINTR, EAGAIN and the deadline. `call` gets the flags that say whether it may wait by itself; should it
-// not wait although it may, somebody made the socket non-blocking (an event loop), and poll(2) waits.
-template <class Call, class Wait>
-Result<std::size_t> transfer(const char* name, Call call, Wait wait, int socket, Deadline deadline) noexcept {
-  const int flags = deadline.is_never() ? 0 : MSG_DONTWAIT;
-  for (;;) {
-    int error = fault::injected(name);
-    if (error == 0) {
-      const ssize_t moved = call(flags);
-      if (moved >= 0) return static_cast<std::size_t>(moved);
-      error = errno;
-    }
-    if (error == EINTR) continue;
-    if (error != EAGAIN) return Failure{name, error};
-    const auto ready = wait(socket, deadline);
-    if (!ready) return ready.failure();
-    if (!ready.value()) return Failure{name, ETIMEDOUT};
-  }
+// Without a deadline the call waits by itself. Should it not, although it may, somebody made the socket non-blocking
+// (an event loop), and poll(2) waits.
+int flags_for(Deadline deadline) noexcept {
+  return deadline.is_never() ? 0 : MSG_DONTWAIT;
 }
 
 bool is_gone(int error) noexcept {
@@ -56,22 +43,16 @@ std::size_t to_iovec(std::span<const std::span<Byte>> parts, iovec* out) noexcep
 }  // namespace
 
 Result<std::array<Fd, 2>> make_packet_pair() noexcept {
-  if (const int error = fault::injected("socketpair")) return Failure{"socketpair", error};
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return Failure{"socketpair", errno};
-  Result<Fd> first = above_stdio(Fd{ends[0]});
-  Result<Fd> second = above_stdio(Fd{ends[1]});
-  if (!first) return first.failure();
-  if (!second) return second.failure();
-  return std::array<Fd, 2>{std::move(first.value()), std::move(second.value())};
+  return make_pair_of(SOCK_SEQPACKET);
 }
 
 Result<std::size_t> send_message(int socket, std::span<const std::span<const std::byte>> parts,
                                  std::span<const int> fds, Deadline deadline) noexcept {
+  const int flags = flags_for(deadline) | MSG_NOSIGNAL;
   if (parts.size() == 1 && fds.empty()) {  // send(2) is the quicker one
     const auto sent = transfer(
-        "sendmsg", [&](int flags) { return ::send(socket, parts[0].data(), parts[0].size(), flags | MSG_NOSIGNAL); },
-        wait_writable, socket, deadline);
+        "sendmsg", [&] { return ::send(socket, parts[0].data(), parts[0].size(), flags); }, wait_writable, socket,
+        deadline);
     if (!sent && is_gone(sent.error())) [[unlikely]]
       return Failure{"sendmsg", EPIPE};
     return sent;
@@ -93,8 +74,7 @@ Result<std::size_t> send_message(int socket, std::span<const std::span<const std
     std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
   }
   const auto sent = transfer(
-      "sendmsg", [&](int flags) { return ::sendmsg(socket, &message, flags | MSG_NOSIGNAL); }, wait_writable, socket,
-      deadline);
+      "sendmsg", [&] { return ::sendmsg(socket, &message, flags); }, wait_writable, socket, deadline);
   if (!sent && is_gone(sent.error())) return Failure{"sendmsg", EPIPE};
   return sent;
 }
@@ -107,12 +87,13 @@ Result<Received> receive_message(int socket, std::span<const std::span<std::byte
   message.msg_iov = ranges;
   message.msg_iovlen = to_iovec(parts, ranges);
   message.msg_control = control;
+  const int flags = flags_for(deadline) | MSG_CMSG_CLOEXEC;
+  const std::size_t before = fds.size();
   bool was_reset = false;
   for (;;) {
     message.msg_controllen = sizeof control;
     const auto got = transfer(
-        "recvmsg", [&](int flags) { return ::recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC); }, wait_readable,
-        socket, deadline);
+        "recvmsg", [&] { return ::recvmsg(socket, &message, flags); }, wait_readable, socket, deadline);
     if (!got) {
       // The other end was closed before it had received everything: said once, before what it sent itself.
       if (got.error() == ECONNRESET && !was_reset) {
@@ -138,7 +119,7 @@ Result<Received> receive_message(int socket, std::span<const std::span<std::byte
       }
       while (owned < count) fds.emplace_back(numbers[owned++]);
     }
-    for (Fd& fd : fds) {
+    for (Fd& fd : std::span(fds).subspan(before)) {
       Result<Fd> ours = above_stdio(std::move(fd));
       if (!ours) return ours.failure();
       fd = std::move(ours).value();
