@@ -8,34 +8,15 @@
 #include <string>
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/bench.hpp"
+#include "support/child.hpp"
 
 namespace lock_bench {
-
-namespace {
-
-// The `index`-th CPU that this process may use, counted round and round.
-void hold_on_cpu(unsigned index) {
-  cpu_set_t usable;
-  if (::sched_getaffinity(0, sizeof usable, &usable) != 0) return;
-  index %= static_cast<unsigned>(CPU_COUNT(&usable));
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &usable) || index-- != 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    ::sched_setaffinity(0, sizeof one, &one);
-    return;
-  }
-}
-
-}  // namespace
 
 Runner::Runner(bool (*body)(void*), void* context, unsigned cpu) {
   int start[2];
@@ -43,7 +24,7 @@ Runner::Runner(bool (*body)(void*), void* context, unsigned cpu) {
   pid_ = ::fork();
   if (pid_ == 0) {
     ::close(start[1]);
-    hold_on_cpu(cpu);
+    bench::hold_on_cpu(cpu);
     char byte = 0;
     const bool told = ::read(start[0], &byte, 1) == 1;
     ::_exit(told && body(context) ? 0 : 1);

@@ -25,9 +25,6 @@ class Child {
   int pid_;
 };
 
-/// Two places for two processes: each a CPU of its own, or one for both.
-enum class Placement { apart, together };
-
 /// For its lifetime the calling process stays on the first CPU, and then on those where it was before.
 class FirstCpu {
  public:
