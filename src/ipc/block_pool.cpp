@@ -91,7 +91,7 @@ void BlockPool::begin_anew_in_a_child(Lists& dropped) {
 }
 
 std::optional<Block> BlockPool::take(std::size_t size, int socket, Deadline deadline) {
-  for (;;) {
+  for (unsigned sleeps = 0;; ++sleeps) {
     Lists dropped;
     std::shared_ptr<Segment> busy;  // the one to wait for
     {
@@ -128,7 +128,7 @@ std::optional<Block> BlockPool::take(std::size_t size, int socket, Deadline dead
     std::atomic<std::uint32_t>& state = head_of(*busy).state;
     std::uint32_t taken = BlockHead::kTaken;
     state.compare_exchange_strong(taken, BlockHead::kAwaited);
-    park(state, BlockHead::kAwaited, deadline);
+    park(state, BlockHead::kAwaited, deadline, sleeps);
     if (is_free(*busy)) continue;
     // All was received, and it does not come back: whoever has it is slow, or dead. It is forgotten.
     const auto left = os::unreceived_bytes(socket);
@@ -152,7 +152,6 @@ Block BlockPool::receive(os::Fd memory) {
 
 // Whether it was not kept before.
 bool BlockPool::keep(const std::shared_ptr<Segment>& segment) {
-  bool is_new = false;
   Lists dropped;
   const os::ForkLock lock(mutex);
   begin_anew_in_a_child(dropped);
@@ -160,18 +159,17 @@ bool BlockPool::keep(const std::shared_ptr<Segment>& segment) {
   const auto at = std::find(received.begin(), received.end(), segment);
   if (at != received.end()) {
     std::rotate(at, at + 1, received.end());
-  } else {
-    std::size_t bytes = segment->size();
-    for (const auto& known : received) bytes += known->size();
-    while (!received.empty() && (received.size() >= kMostBlocks || bytes > kMostBytes)) {
-      bytes -= received.front()->size();
-      dropped.received.push_back(std::move(received.front()));
-      received.erase(received.begin());
-    }
-    received.push_back(segment);
-    is_new = true;
+    return false;
   }
-  return is_new;
+  std::size_t bytes = segment->size();
+  for (const auto& known : received) bytes += known->size();
+  while (!received.empty() && (received.size() >= kMostBlocks || bytes > kMostBytes)) {
+    bytes -= received.front()->size();
+    dropped.received.push_back(std::move(received.front()));
+    received.erase(received.begin());
+  }
+  received.push_back(segment);
+  return true;
 }
 
 }  // namespace multiproc::detail

@@ -41,22 +41,19 @@ constexpr unsigned kManyLooks = 20;
 // Thread ids are kept, for a system call at each question would cost too much, and must be forgotten in every child:
 // also of _Fork(3) and of a raw clone(2), which run no handlers. So there is a word that the kernel wipes there. It
 // holds the number of this process among its forefathers, and each thread the number for which it knows its id.
-constinit std::atomic<const std::atomic<std::uint32_t>*> process_word{nullptr};
+constinit std::atomic<std::atomic<std::uint32_t>*> process_word{nullptr};
 constinit std::atomic<std::uint32_t> last_process{0};
 constinit thread_local std::uint32_t process_of_id = 0;
 constinit thread_local pid_t thread_id = 0;
 
 // Nothing: the kernel has no such memory to give.
 std::atomic<std::uint32_t>* wiped_word() noexcept {
-  auto* word = const_cast<std::atomic<std::uint32_t>*>(process_word.load(std::memory_order_acquire));
-  if (word != nullptr) return word;
-  Result<Mapping> page = map_left_out_of_forks(sizeof *word);
+  std::atomic<std::uint32_t>* known = process_word.load(std::memory_order_acquire);
+  if (known != nullptr) return known;
+  Result<Mapping> page = map_left_out_of_forks(sizeof *known);
   if (!page) return nullptr;
   auto* const made = new (page.value().bytes().data()) std::atomic<std::uint32_t>(0);
-  const std::atomic<std::uint32_t>* known = nullptr;
-  if (!process_word.compare_exchange_strong(known, made, std::memory_order_acq_rel)) {
-    return const_cast<std::atomic<std::uint32_t>*>(known);
-  }
+  if (!process_word.compare_exchange_strong(known, made, std::memory_order_acq_rel)) return known;
   (void)page.value().release();  // for the life of the process
   return made;
 }
