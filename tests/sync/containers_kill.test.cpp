@@ -519,59 +519,12 @@ TEST(SharedMapKillTest, TextsInsertAssignErase) {
   }
 }
 
-// A text for which free blocks are joined, and one for which a larger one is split.
-TEST(SharedMapKillTest, InsertWhereFreeBlocksAreJoinedOrSplit) {
-  using Long = std::map<int, std::string>;
-  using LongMap = shared_map<int, std::string>;
-  const std::string part(1024, 'h');
-  Steps<LongMap, Long> steps{.before = {{1, "1"}, {2, std::string(std::size_t{10} << 10, 'e')}},
-                             .operation = {},
-                             .expected = {},
-                             .more =
-                                 [](LongMap& map) {
-                                   for (int i = 0; i < kMore; ++i) map.insert(-i - 1, "more");
-                                 },
-                             .expected_more =
-                                 [](Long& texts) {
-                                   for (int i = 0; i < kMore; ++i) texts[-i - 1] = "more";
-                                 },
-                             .fill = {},
-                             .read = [](const LongMap& map) { return map.to_map(); },
-                             .used =
-                                 [](const LongMap&, const Long& texts) {
-                                   std::uint64_t sum = 0;
-                                   for (const auto& [key, text] : texts) {
-                                     sum += multiproc::detail::Heap::rounded(64) + 0 * static_cast<std::uint64_t>(key) +
-                                            multiproc::detail::Heap::rounded(text.size());
-                                   }
-                                   return sum;
-                                 }};
-  steps.budget = std::chrono::milliseconds{2500};
-  steps.most = std::size_t{64} << 10;
-  // Neighbours that are free, and what is in use behind them, to the end of the segment.
-  steps.fill = [part](LongMap& map, const Long& texts) {
-    for (int i = 10; i < 60; ++i) map.insert(i, part);
-    for (const auto& [key, value] : texts) map.insert(key, value);
-    for (int i = 10; i < 60; ++i) map.erase(i);
-  };
-  const std::string large(2000, 'l');
-  steps.operation = [large](LongMap& map) { map.insert(5, large); };
-  steps.expected = [large](Long& texts) { texts[5] = large; };
-  steps.run("shared_map::insert, joins free blocks");
+// Of texts by number, in 64 KiB.
+using Long = std::map<int, std::string>;
+using LongMap = shared_map<int, std::string>;
 
-  const std::string small(700, 's');
-  steps.operation = [small](LongMap& map) { map.insert(5, small); };
-  steps.expected = [small](Long& texts) { texts[5] = small; };
-  steps.run("shared_map::insert, splits a free block");
-}
-
-// What one change gave back is made free at the beginning of the next, and a change that gives back takes what was
-// free before.
-TEST(SharedMapKillTest, WhatWasGivenBackIsTakenAgain) {
-  using Long = std::map<int, std::string>;
-  using LongMap = shared_map<int, std::string>;
-  const std::string part(1024, 'h');
-  Steps<LongMap, Long> steps{.before = {{1, "1"}, {2, std::string(2000, 'e')}, {3, "3"}},
+Steps<LongMap, Long> steps_of_long_texts(Long before) {
+  Steps<LongMap, Long> steps{.before = std::move(before),
                              .operation = {},
                              .expected = {},
                              .more =
@@ -595,6 +548,35 @@ TEST(SharedMapKillTest, WhatWasGivenBackIsTakenAgain) {
                                  }};
   steps.budget = std::chrono::milliseconds{2500};
   steps.most = std::size_t{64} << 10;
+  return steps;
+}
+
+// A text for which free blocks are joined, and one for which a larger one is split.
+TEST(SharedMapKillTest, InsertWhereFreeBlocksAreJoinedOrSplit) {
+  const std::string part(1024, 'h');
+  auto steps = steps_of_long_texts({{1, "1"}, {2, std::string(std::size_t{10} << 10, 'e')}});
+  // Neighbours that are free, and what is in use behind them, to the end of the segment.
+  steps.fill = [part](LongMap& map, const Long& texts) {
+    for (int i = 10; i < 60; ++i) map.insert(i, part);
+    for (const auto& [key, value] : texts) map.insert(key, value);
+    for (int i = 10; i < 60; ++i) map.erase(i);
+  };
+  const std::string large(2000, 'l');
+  steps.operation = [large](LongMap& map) { map.insert(5, large); };
+  steps.expected = [large](Long& texts) { texts[5] = large; };
+  steps.run("shared_map::insert, joins free blocks");
+
+  const std::string small(700, 's');
+  steps.operation = [small](LongMap& map) { map.insert(5, small); };
+  steps.expected = [small](Long& texts) { texts[5] = small; };
+  steps.run("shared_map::insert, splits a free block");
+}
+
+// What one change gave back is made free at the beginning of the next, and a change that gives back takes what was
+// free before.
+TEST(SharedMapKillTest, WhatWasGivenBackIsTakenAgain) {
+  const std::string part(1024, 'h');
+  auto steps = steps_of_long_texts({{1, "1"}, {2, std::string(2000, 'e')}, {3, "3"}});
   // To the end of the segment; the erased ones are one change, the last before the operation.
   steps.fill = [](LongMap& map, const Long& texts) {
     for (const auto& [key, value] : texts) map.insert(key, value);
