@@ -8,8 +8,8 @@
 //     ours.send(21);
 //     mp::println("{}", ours.recv<int>());
 //
-// A Connection comes from Pipe() (pipe.hpp), from a Listener or from Client(). It keeps messages apart: what one send()
-// sent, one recv() receives, the empty message included. Any Sendable goes through it, with the handles in it.
+// A Connection comes from Pipe() (pipe.hpp). It keeps messages apart: what one send() sent, one recv() receives, the
+// empty message included. Any Sendable goes through it, with the handles in it.
 //
 // Threads     Any number of threads and processes may use one end at once: messages are never mixed or torn. Each is
 //             received by one of them.
@@ -17,9 +17,8 @@
 // Blocking    recv() waits for a message; send() for room: about 200 KB of small messages, or four large ones, may be
 //             under way. A deadline bounds the whole call: when it has passed, nothing was sent and nothing is lost.
 // Death       A message has been sent as a whole or not at all, whenever its sender is killed. Who has died at the
-// other
-//             end leaves what it sent; after that recv() throws EndOfStream. A receiver that is killed takes with it
-//             the one message that it had begun to receive.
+//             other end leaves what it sent; after that recv() throws EndOfStream. A receiver that is killed takes with
+//             it the one message that it had begun to receive.
 // Ends        An end is gone when no process has it any more. Process lets go of its arguments when it has started, so
 //             an end that was moved into it is the child's alone.
 // Fork        A forked child whose target is a function, or a lambda without captures, has the Connections among its
@@ -31,6 +30,7 @@
 // Cost        One system call each way. Up to 32 KiB a message goes through the kernel's queue; a larger one through a
 //             block of shared memory that is used again, written once by the sender and read once by the receiver. An
 //             end keeps up to four such blocks, and up to 130 MiB, until it is closed.
+// Refusals    Where the kernel gives no memfd (a seccomp filter), a message of more than 32 KiB is Unsupported.
 // Stands on   encode.hpp, os/message.hpp, shm/segment.hpp.
 #pragma once
 

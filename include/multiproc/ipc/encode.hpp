@@ -10,14 +10,12 @@
 // a file format.
 //
 // Errors      Not Sendable: one line from the compiler. Bytes that are no encoding of T, were cut short, claim absurd
-// lengths,
-//             or have something left over: DecodeError. The size of what gets allocated is bounded by the size of the
-//             bytes.
+//             lengths, or have something left over: DecodeError. The size of what gets allocated is bounded by the
+//             size of the bytes.
 // Nesting     Values nest at most 1000 levels of classes deep, in both directions.
 // Containers  Hash functions, comparisons and allocators do not travel: default ones are made.
 // Padding     Trivially copyable aggregates go as they lie in memory, the padding between their members included,
-// except
-//             that nothing which holds a bool does: an arriving bool is always false or true.
+//             except that nothing which holds a bool does: an arriving bool is always false or true.
 // Stands on   sendable.hpp, cereal/access.hpp.
 #pragma once
 

@@ -2,7 +2,7 @@
 //
 // multiproc/ipc/wait.hpp: waiting for the first of several things: messages, connections, the ends of processes.
 //
-//     for (std::size_t which : mp::wait({ours, worker, listener, fd})) ...
+//     for (std::size_t which : mp::wait({ours, worker, fd})) ...
 #pragma once
 
 #include <concepts>
@@ -15,9 +15,8 @@
 
 namespace multiproc {
 
-/// Something that wait() waits for: a Connection (a message, or the end), a Listener (somebody to accept), a Process
-/// (its end), or a descriptor that poll(2) can wait for (something to read, or the end). Refers to it, and must not
-/// outlive it.
+/// Something that wait() waits for: a Connection (a message, or the end), a Process (its end), or a descriptor that
+/// poll(2) can wait for (something to read, or the end). Refers to it, and must not outlive it.
 class Waitable {
  public:
   Waitable(int descriptor) noexcept : descriptor_(descriptor) {}

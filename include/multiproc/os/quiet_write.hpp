@@ -4,8 +4,7 @@
 // gone is an errno and no SIGPIPE. Any thread may call, a signal handler may not.
 //
 // Death       A killed writer may leave a part of its text. A reader that dies is EPIPE, for the text that is on its
-// way
-//             too.
+//             way too.
 #pragma once
 
 #include <csignal>  // sigset_t

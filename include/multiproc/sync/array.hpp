@@ -11,8 +11,7 @@
 //             told, once: by get_lock().lock(), or by with() when its function takes an Acquired as well. A function
 //             that does not take it gives the news up, for the owners after it too.
 // Limits      T is aligned to a page at the most. One descriptor an array. Its lock stands among the small objects,
-// whose
-//             memory stays: it may be held when the last handle goes.
+//             whose memory stays: it may be held when the last handle goes.
 // Cost        All memory is reserved by the constructor; access costs what plain memory does.
 // Stands on   sync/lock.hpp, shm/segment.hpp.
 #pragma once
